@@ -1,0 +1,1 @@
+"""Native modules built from ``core_ext/``: numbers over a batch's buffer."""
