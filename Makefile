@@ -1,0 +1,117 @@
+# Every entry point of the project: people and CI call the same targets. `make help` lists them.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV ?= .venv
+# One cargo target directory for maturin, cargo test and clippy: no crate is built twice.
+export CARGO_TARGET_DIR ?= $(CURDIR)/rust/target
+# release, or dev for a debug build.
+PROFILE ?= release
+LOCKED ?= --locked
+PYTEST_ARGS ?=
+SERVE_ARGS ?=
+
+export PYTHON
+# cargo test must build against the same Python as maturin does, or both rebuild PyO3 in turn.
+export PYO3_PYTHON := $(abspath $(VENV))/bin/python
+export VIRTUAL_ENV := $(abspath $(VENV))
+export PATH := $(abspath $(VENV))/bin:$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+NATIVE_SOURCES := $(shell find rust core_ext spec -name target -prune -o -type f -print) pyproject.toml
+# The binary names the revision it was built from, so a commit is a change too.
+REVISION_LOG := $(wildcard $(shell git rev-parse --git-path logs/HEAD 2>/dev/null))
+
+RUNTIME := $(VENV)/.stamp-runtime
+DEVELOP := $(VENV)/.stamp-develop
+BUILT := $(VENV)/.stamp-built-$(PROFILE)
+MANIFEST := --manifest-path rust/Cargo.toml
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "Variables: PYTHON=$(PYTHON) VENV=$(VENV) PROFILE=$(PROFILE) PYTEST_ARGS= SERVE_ARGS="
+
+.PHONY: serve
+serve: build ## Build, then serve with as many workers as cores (SERVE_ARGS adds options)
+	@exec $(VENV)/bin/imfast serve --workers "$$(nproc)" $(SERVE_ARGS)
+
+.PHONY: build
+build: $(BUILT) ## Build the native modules into .venv (PROFILE=dev: a debug build)
+
+.PHONY: test
+test: ## Everything a change must pass: lint, Rust tests, Python tests
+	@tools/check_tools.sh test
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory test-rust
+	@$(MAKE) --no-print-directory test-python
+
+.PHONY: test-rust
+test-rust: $(RUNTIME) ## cargo test of every crate
+	cargo test $(MANIFEST) --workspace $(LOCKED)
+
+.PHONY: test-python
+test-python: $(DEVELOP) $(BUILT) ## pytest (PYTEST_ARGS selects)
+	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+.PHONY: lint
+lint: lint-python lint-rust ## Formatting, lints, types, stubs
+
+.PHONY: lint-python
+lint-python: $(DEVELOP) $(BUILT)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/python -m mypy.stubtest --allowlist tools/stubtest_allowlist.txt \
+		$$($(VENV)/bin/python tools/native_modules.py)
+	$(VENV)/bin/cython-lint core_ext
+
+.PHONY: lint-rust
+lint-rust: $(RUNTIME)
+	cargo fmt $(MANIFEST) --all --check
+	cargo clippy $(MANIFEST) --workspace --all-targets $(LOCKED) -- -D warnings
+
+.PHONY: fmt
+fmt: $(DEVELOP) ## Format Rust and Python in place
+	$(VENV)/bin/ruff check --fix-only --quiet .
+	$(VENV)/bin/ruff format .
+	cargo fmt $(MANIFEST) --all
+
+.PHONY: bench
+bench: $(DEVELOP) $(BUILT) ## Measure; the figures never decide whether a test passes
+	@[[ $(PROFILE) == release ]] || { echo "bench measures release builds only" >&2; exit 1; }
+	$(VENV)/bin/python -m pytest benchmarks -o timeout=0 --benchmark-only $(PYTEST_ARGS)
+
+.PHONY: check-tools
+check-tools: ## Name what this machine lacks, with the command that installs it
+	@tools/check_tools.sh test && echo "nothing is missing"
+
+.PHONY: clean
+clean: ## Remove everything that was built, the virtual environment too
+	cargo clean $(MANIFEST)
+	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	find imfast -name '*.so' -delete
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(RUNTIME): pyproject.toml tools/requirements.py
+	@tools/check_tools.sh build
+	[[ -x $(VENV)/bin/python ]] || $(PYTHON) -m venv $(VENV)
+	$(PYTHON) tools/requirements.py build runtime > $(VENV)/requirements-runtime.txt
+	$(VENV)/bin/python -m pip install --quiet -r $(VENV)/requirements-runtime.txt
+	@touch $@
+
+$(DEVELOP): $(RUNTIME)
+	$(PYTHON) tools/requirements.py test lint bench > $(VENV)/requirements-develop.txt
+	$(VENV)/bin/python -m pip install --quiet -r $(VENV)/requirements-develop.txt
+	@touch $@
+
+# The first build installs the package (editable, with its entry point); later ones replace the
+# native modules in place. The other profile's stamp goes: both write the same files.
+$(BUILT): $(RUNTIME) $(NATIVE_SOURCES) $(REVISION_LOG)
+	@rm -f $(VENV)/.stamp-built-*
+	$(VENV)/bin/maturin develop --profile $(PROFILE) $(LOCKED)
+	@touch $@
