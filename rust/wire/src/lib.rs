@@ -1,1 +1,4 @@
+pub mod http;
 pub mod protobuf;
+pub mod tcp;
+pub mod websocket;

@@ -1,0 +1,203 @@
+//! Turns a peer's bytes into events (RFC 6455 sections 5 to 8).
+
+use super::header::{Header, Opcode, Parsed};
+use super::mask::unmask;
+use super::{Error, ErrorKind, Role, close};
+
+/// The receiving half of one connection.
+///
+/// Small while no fragmented message is in flight: a role, a limit and an empty pointer. After an
+/// error or a close event the stream is over, and the decoder with it.
+#[derive(Debug)]
+pub struct Decoder {
+    /// Bytes a message may have, all fragments together.
+    message_bytes_max: usize,
+    fragments: Option<Box<Fragments>>,
+    role: Role,
+}
+
+/// A message that arrives in several frames.
+#[derive(Debug)]
+struct Fragments {
+    text: bool,
+    /// The message was handed out; its memory goes at the next call.
+    handed_out: bool,
+    bytes: Vec<u8>,
+    /// Bytes known to be UTF-8; what follows, at most three bytes, is the start of a character.
+    valid_bytes: usize,
+}
+
+/// The outcome of one call to [`Decoder::decode`].
+#[derive(Debug, PartialEq, Eq)]
+pub enum Decoded<'a> {
+    /// The frame is not complete. Nothing was changed; call again with the same bytes and more,
+    /// once there are at least `needed` bytes in total.
+    Incomplete { needed: usize },
+    /// A message or control frame that ended after `consumed` bytes.
+    Frame { consumed: usize, event: Event<'a> },
+    /// A frame of `consumed` bytes was stored, its message goes on.
+    Fragment { consumed: usize },
+}
+
+/// What the peer said.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    Text(&'a str),
+    Binary(&'a [u8]),
+    Ping(&'a [u8]),
+    Pong(&'a [u8]),
+    /// `code` is absent where the payload was empty.
+    Close {
+        code: Option<u16>,
+        reason: &'a str,
+    },
+}
+
+impl Decoder {
+    /// A decoder for frames sent to `role`; messages over `message_bytes_max` bytes are refused.
+    pub fn new(role: Role, message_bytes_max: usize) -> Self {
+        Self {
+            message_bytes_max,
+            fragments: None,
+            role,
+        }
+    }
+
+    /// Decodes the frame at the start of `input`, unmasking its payload in place.
+    ///
+    /// Drop `consumed` bytes before the next call. Memory is bounded by `message_bytes_max`, and
+    /// a fragmented message's is freed by the call after the one that returned it.
+    pub fn decode<'a>(&'a mut self, input: &'a mut [u8]) -> Result<Decoded<'a>, Error> {
+        if self
+            .fragments
+            .as_ref()
+            .is_some_and(|fragments| fragments.handed_out)
+        {
+            self.fragments = None;
+        }
+        let (header, header_len) = match Header::parse(input, self.role)? {
+            Parsed::Incomplete { needed } => return Ok(Decoded::Incomplete { needed }),
+            Parsed::Header { header, len } => (header, len),
+        };
+        let payload_len = self.admit(&header)?;
+        let consumed = header_len + payload_len;
+        let Some(payload) = input.get_mut(header_len..consumed) else {
+            return Ok(Decoded::Incomplete { needed: consumed });
+        };
+        if let Some(key) = header.mask {
+            unmask(payload, key);
+        }
+        let event = match header.opcode {
+            Opcode::Ping => Event::Ping(payload),
+            Opcode::Pong => Event::Pong(payload),
+            Opcode::Close => {
+                let (code, reason) = close::parse(payload, header_len)?;
+                Event::Close { code, reason }
+            }
+            Opcode::Binary if header.fin => Event::Binary(payload),
+            Opcode::Text if header.fin => match core::str::from_utf8(payload) {
+                Ok(text) => Event::Text(text),
+                Err(error) => return Err(utf8_error(header_len + error.valid_up_to())),
+            },
+            opcode => {
+                let fragments = self.fragments.get_or_insert_with(|| {
+                    Box::new(Fragments {
+                        text: opcode == Opcode::Text,
+                        handed_out: false,
+                        bytes: Vec::new(),
+                        valid_bytes: 0,
+                    })
+                });
+                fragments.append(payload, self.message_bytes_max);
+                fragments.validate(header.fin, header_len, payload_len)?;
+                if !header.fin {
+                    return Ok(Decoded::Fragment { consumed });
+                }
+                fragments.handed_out = true;
+                fragments.event(header_len)?
+            }
+        };
+        Ok(Decoded::Frame { consumed, event })
+    }
+
+    /// Whether a fragmented message is in flight.
+    pub fn in_message(&self) -> bool {
+        self.fragments
+            .as_ref()
+            .is_some_and(|fragments| !fragments.handed_out)
+    }
+
+    /// Checks what a header may say at this point of the stream, and gives its payload's length.
+    fn admit(&self, header: &Header) -> Result<usize, Error> {
+        let fail = |offset, kind| Err(Error { offset, kind });
+        let limit = self.message_bytes_max;
+        let before = match (header.opcode, &self.fragments) {
+            (Opcode::Continuation, None) => return fail(0, ErrorKind::ContinuationWithoutStart),
+            (Opcode::Continuation, Some(fragments)) => fragments.bytes.len(),
+            (Opcode::Text | Opcode::Binary, Some(_)) => {
+                return fail(0, ErrorKind::StartWithoutFinish);
+            }
+            (Opcode::Text | Opcode::Binary, None) => 0,
+            // The header's parser has bounded control frames already.
+            _ => return Ok(header.payload_len as usize),
+        };
+        let length = header.payload_len.saturating_add(before as u64);
+        if length > limit as u64 {
+            return fail(1, ErrorKind::MessageTooBig { length, limit });
+        }
+        Ok(header.payload_len as usize)
+    }
+}
+
+impl Fragments {
+    /// Stores a fragment that [`Decoder::admit`] let through; capacity doubles up to the limit.
+    fn append(&mut self, payload: &[u8], message_bytes_max: usize) {
+        let needed = self.bytes.len() + payload.len();
+        debug_assert!(needed <= message_bytes_max, "checked from the header");
+        if needed > self.bytes.capacity() {
+            let capacity = needed.max(self.bytes.capacity() * 2).min(message_bytes_max);
+            self.bytes.reserve_exact(capacity - self.bytes.len());
+        }
+        self.bytes.extend_from_slice(payload);
+    }
+
+    /// Checks the text so far; a character may go on in the next fragment, but not past the end.
+    fn validate(&mut self, fin: bool, header_len: usize, payload_len: usize) -> Result<(), Error> {
+        if !self.text {
+            return Ok(());
+        }
+        let unchecked = self.bytes.get(self.valid_bytes..).unwrap_or(&[]);
+        let Err(error) = core::str::from_utf8(unchecked) else {
+            self.valid_bytes = self.bytes.len();
+            return Ok(());
+        };
+        let before = self.bytes.len() - payload_len;
+        self.valid_bytes += error.valid_up_to();
+        if error.error_len().is_some() || fin {
+            return Err(utf8_error(
+                header_len + self.valid_bytes.saturating_sub(before),
+            ));
+        }
+        Ok(())
+    }
+
+    /// The whole message.
+    fn event(&self, header_len: usize) -> Result<Event<'_>, Error> {
+        if !self.text {
+            return Ok(Event::Binary(&self.bytes));
+        }
+        // A second look instead of an unchecked conversion: fragmented text is rare, and this
+        // reads each byte once more, at memory speed.
+        match core::str::from_utf8(&self.bytes) {
+            Ok(text) => Ok(Event::Text(text)),
+            Err(_) => Err(utf8_error(header_len)),
+        }
+    }
+}
+
+fn utf8_error(offset: usize) -> Error {
+    Error {
+        offset,
+        kind: ErrorKind::Utf8,
+    }
+}

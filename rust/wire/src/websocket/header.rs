@@ -1,0 +1,204 @@
+//! The frame header (RFC 6455 section 5.2).
+//!
+//! ```text
+//! byte 0   FIN(1) RSV(3) opcode(4)
+//! byte 1   MASK(1) length(7): 0–125, 126 = u16 follows, 127 = u64 follows
+//! then     u16 or u64 length, big-endian; then the 4-byte masking key if MASK is set
+//! ```
+
+use super::{Error, ErrorKind, Role};
+
+/// Bytes of the longest header: two, a 64-bit length and a masking key.
+pub const HEADER_BYTES_MAX: usize = 14;
+
+/// Bytes of payload a control frame may carry (RFC 6455 section 5.5).
+pub const CONTROL_PAYLOAD_BYTES_MAX: usize = 125;
+
+const FIN: u8 = 0x80;
+const RESERVED: u8 = 0x70;
+const MASK: u8 = 0x80;
+const LENGTH_U16: u8 = 126;
+const LENGTH_U64: u8 = 127;
+const KEY_BYTES: usize = 4;
+
+/// What a frame carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Opcode {
+    Continuation = 0,
+    Text = 1,
+    Binary = 2,
+    Close = 8,
+    Ping = 9,
+    Pong = 10,
+}
+
+impl Opcode {
+    /// The opcode of the low four bits, or `None` where it is reserved.
+    pub fn from_bits(bits: u8) -> Option<Self> {
+        Some(match bits {
+            0 => Self::Continuation,
+            1 => Self::Text,
+            2 => Self::Binary,
+            8 => Self::Close,
+            9 => Self::Ping,
+            10 => Self::Pong,
+            _ => return None,
+        })
+    }
+
+    /// Whether this is a close, ping or pong.
+    pub fn is_control(self) -> bool {
+        self as u8 & 0x8 != 0
+    }
+}
+
+/// One frame's header, valid by itself; what depends on earlier frames is the decoder's matter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// Whether this frame ends its message.
+    pub fin: bool,
+    pub opcode: Opcode,
+    /// The masking key; present exactly in a client's frames.
+    pub mask: Option<[u8; 4]>,
+    /// Bytes of payload, at most 2^63 − 1.
+    pub payload_len: u64,
+}
+
+/// A header read from the start of the input, or how much of the input it takes to read one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Parsed {
+    /// The header, or all of the frame where that is known already, ends at `needed`.
+    Incomplete { needed: usize },
+    Header {
+        header: Header,
+        /// Bytes of the header itself.
+        len: usize,
+    },
+}
+
+impl Header {
+    /// Reads the header of a frame sent to `role`.
+    pub(super) fn parse(input: &[u8], role: Role) -> Result<Parsed, Error> {
+        let Some(&[first, second]) = input.first_chunk() else {
+            return Ok(Parsed::Incomplete { needed: 2 });
+        };
+        let fail = |offset, kind| Err(Error { offset, kind });
+
+        let bits = (first & RESERVED) >> 4;
+        if bits != 0 {
+            return fail(0, ErrorKind::ReservedBits { bits });
+        }
+        let fin = first & FIN != 0;
+        let Some(opcode) = Opcode::from_bits(first & 0x0f) else {
+            return fail(
+                0,
+                ErrorKind::ReservedOpcode {
+                    opcode: first & 0x0f,
+                },
+            );
+        };
+        if opcode.is_control() && !fin {
+            return fail(0, ErrorKind::ControlFragmented);
+        }
+        let masked = second & MASK != 0;
+        match role {
+            Role::Server if !masked => return fail(1, ErrorKind::Unmasked),
+            Role::Client if masked => return fail(1, ErrorKind::Masked),
+            _ => {}
+        }
+
+        let key_bytes = if masked { KEY_BYTES } else { 0 };
+        let short = second & !MASK;
+        let after_short = input.get(2..).unwrap_or(&[]);
+        let (payload_len, length_end) = match short {
+            LENGTH_U16 => match after_short.first_chunk() {
+                Some(bytes) => (u64::from(u16::from_be_bytes(*bytes)), 4),
+                None => {
+                    return Ok(Parsed::Incomplete {
+                        needed: 4 + key_bytes,
+                    });
+                }
+            },
+            LENGTH_U64 => match after_short.first_chunk() {
+                Some(bytes) => (u64::from_be_bytes(*bytes), 10),
+                None => {
+                    return Ok(Parsed::Incomplete {
+                        needed: 10 + key_bytes,
+                    });
+                }
+            },
+            short => (u64::from(short), 2),
+        };
+        if payload_len > i64::MAX as u64 {
+            return fail(2, ErrorKind::LengthTooHigh);
+        }
+        let minimal = match short {
+            LENGTH_U16 => payload_len > CONTROL_PAYLOAD_BYTES_MAX as u64,
+            LENGTH_U64 => payload_len > u64::from(u16::MAX),
+            _ => true,
+        };
+        if !minimal {
+            return fail(
+                1,
+                ErrorKind::LengthNotMinimal {
+                    length: payload_len,
+                },
+            );
+        }
+        if opcode.is_control() && payload_len > CONTROL_PAYLOAD_BYTES_MAX as u64 {
+            return fail(
+                1,
+                ErrorKind::ControlTooLong {
+                    length: payload_len,
+                },
+            );
+        }
+
+        let len = length_end + key_bytes;
+        let mask = if masked {
+            let Some(key) = input.get(length_end..).and_then(|rest| rest.first_chunk()) else {
+                return Ok(Parsed::Incomplete { needed: len });
+            };
+            Some(*key)
+        } else {
+            None
+        };
+        Ok(Parsed::Header {
+            header: Self {
+                fin,
+                opcode,
+                mask,
+                payload_len,
+            },
+            len,
+        })
+    }
+
+    /// Appends the header in its shortest form.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        assert!(
+            !self.opcode.is_control()
+                || (self.fin && self.payload_len <= CONTROL_PAYLOAD_BYTES_MAX as u64),
+            "a control frame is one frame of at most {CONTROL_PAYLOAD_BYTES_MAX} bytes"
+        );
+        let first = if self.fin { FIN } else { 0 } | self.opcode as u8;
+        let masked = if self.mask.is_some() { MASK } else { 0 };
+        if self.payload_len <= CONTROL_PAYLOAD_BYTES_MAX as u64 {
+            out.extend_from_slice(&[first, masked | self.payload_len as u8]);
+        } else if let Ok(length) = u16::try_from(self.payload_len) {
+            out.extend_from_slice(&[first, masked | LENGTH_U16]);
+            out.extend_from_slice(&length.to_be_bytes());
+        } else {
+            assert!(
+                i64::try_from(self.payload_len).is_ok(),
+                "a length has 63 bits"
+            );
+            out.extend_from_slice(&[first, masked | LENGTH_U64]);
+            out.extend_from_slice(&self.payload_len.to_be_bytes());
+        }
+        if let Some(key) = self.mask {
+            out.extend_from_slice(&key);
+        }
+    }
+}
