@@ -1,0 +1,77 @@
+"""Rules between options, all of them in one function."""
+
+from __future__ import annotations
+
+import re
+
+from imfast.config.schema import KIB, Settings
+from imfast.errors import ConfigError
+
+__all__ = ["check_rules"]
+
+_NODE = re.compile(r"[a-z0-9-]{1,32}")
+
+FRAME_OVERHEAD_BYTES = 2 * KIB
+"""What a frame holds besides its body: ids of 128 bytes, key, headers."""
+
+
+def check_rules(settings: Settings) -> None:
+    """Refuses combinations that cannot work.
+
+    Raises:
+        ConfigError: naming the options, their values and the rule.
+    """
+    if not _NODE.fullmatch(settings.node):
+        raise ConfigError(f"option node: {settings.node!r}: 1 to 32 of a-z, 0-9 and -")
+    if settings.role != "all":
+        raise ConfigError(
+            f"option role: {settings.role!r}: needs other nodes to share the work with, which"
+            " this version cannot find; only 'all' runs"
+        )
+    ports = {"port": settings.port, "tcp_port": settings.tcp_port}
+    ports["admin_port"] = settings.admin_port
+    for name, port in ports.items():
+        for other, other_port in ports.items():
+            if name < other and port == other_port != 0:
+                raise ConfigError(f"options {name} and {other}: both {port}: must differ")
+    _check_sizes(settings)
+    _check_keys(settings)
+
+
+def _check_sizes(settings: Settings) -> None:
+    frame = settings.frame_bytes_max
+    if settings.body_bytes_max > frame - FRAME_OVERHEAD_BYTES:
+        raise ConfigError(
+            f"option body_bytes_max: {settings.body_bytes_max}: at most frame_bytes_max"
+            f" ({frame}) less {FRAME_OVERHEAD_BYTES}"
+        )
+    for name in ("send_queue_bytes", "batch_bytes_max", "link_queue_bytes"):
+        value = getattr(settings, name)
+        if value < 2 * frame:
+            raise ConfigError(f"option {name}: {value}: at least twice frame_bytes_max ({frame})")
+    if settings.connections_max and settings.connections_max < settings.unauthenticated_max:
+        raise ConfigError(
+            f"option unauthenticated_max: {settings.unauthenticated_max}: at most"
+            f" connections_max ({settings.connections_max})"
+        )
+
+
+def _check_keys(settings: Settings) -> None:
+    algorithm = settings.jwt_algorithm
+    if algorithm == "HS256":
+        if settings.jwt_public_key_file is not None:
+            # Accepting a public key as a shared secret is the classic way to forge tokens.
+            raise ConfigError(
+                f"option jwt_public_key_file: {settings.jwt_public_key_file}: jwt_algorithm is"
+                " HS256, which has no public key; choose RS256 or EdDSA"
+            )
+        return
+    if settings.jwt_secret_file is not None:
+        raise ConfigError(
+            f"option jwt_secret_file: {settings.jwt_secret_file}: jwt_algorithm is {algorithm},"
+            " which has no shared secret; choose HS256"
+        )
+    if settings.jwt_public_key_file is None:
+        raise ConfigError(
+            f"option jwt_algorithm: {algorithm}: needs jwt_public_key_file, which is not set"
+        )

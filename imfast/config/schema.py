@@ -1,0 +1,299 @@
+"""Every option of the server, in one place: type, default, unit, range, when to touch it.
+
+The fields are read by the flags of `imfast serve`, by `imfast config show` and by the error
+messages; nothing about an option is written a second time. Values are validated once, in
+`load`, and are native units from then on: bytes, seconds, absolute paths.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from imfast.config.option import ENVIRONMENT_PREFIX, option
+from imfast.config.units import parse_bytes, parse_count, parse_seconds
+
+__all__ = ["PARTITIONS_MAX", "WORKERS_MAX", "Settings", "cores"]
+
+KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
+
+WORKERS_MAX = 64
+"""A route is a 64-bit mask of workers."""
+
+PARTITIONS_MAX = 1024
+"""A message id has 10 bits for its partition."""
+
+
+def cores() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def _names(value: object) -> object:
+    """Splits ``a, b`` into its names: how a list is written in the environment and in flags."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def _path(value: object) -> object:
+    """Makes a path absolute: a worker's working directory is nobody's concern."""
+    if value == "":
+        raise ValueError("a path is not empty")
+    if isinstance(value, str | Path):
+        return Path(value).expanduser().absolute()
+    return value
+
+
+Count = Annotated[int, BeforeValidator(parse_count)]
+Bytes = Annotated[int, BeforeValidator(parse_bytes)]
+Seconds = Annotated[float, BeforeValidator(parse_seconds)]
+AbsolutePath = Annotated[Path, BeforeValidator(_path)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
+
+
+class Settings(BaseSettings):
+    """The validated options. Built by `load`, which knows where each value came from."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX,
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+    )
+
+    # Where and how the server runs.
+    host: str = option(
+        "127.0.0.1",
+        allowed="an address of this machine, or a name of one",
+        when="Address for clients; touch it to serve others than this machine.",
+    )
+    port: Count = option(
+        8080, minimum=0, maximum=65535, when="Port of WebSocket and HTTP; 0: the kernel chooses."
+    )
+    tcp_port: Count = option(
+        9000, minimum=0, maximum=65535, when="Port of framed TCP; 0: the kernel chooses."
+    )
+    admin_port: Count = option(
+        8081,
+        minimum=0,
+        maximum=65535,
+        when="Port of health and status, on loopback only; 0: the kernel chooses.",
+    )
+    node: str = option(
+        "n1",
+        allowed="1 to 32 of a-z, 0-9 and -",
+        when="Name of this node, as clients see it in `connected`; one name per machine.",
+    )
+    role: Literal["all", "gateway", "partition"] = option(
+        "all", when="What this node does; one machine alone does all."
+    )
+    workers: Count | None = option(
+        None,
+        minimum=1,
+        maximum=WORKERS_MAX,
+        computed="processor cores",
+        when="Processes; more than cores only where the limit of open files asks for it.",
+    )
+    partitions: Count | None = option(
+        None,
+        minimum=1,
+        maximum=PARTITIONS_MAX,
+        computed="as laid out; at first processor cores",
+        when="Logs that share the work; fixed when the data directory is made.",
+    )
+    data_dir: AbsolutePath = option(
+        Path("data"), allowed="a directory of one server", when="Where everything durable is kept."
+    )
+    durability: Literal["fsync", "os"] = option(
+        "fsync",
+        when="What an ack survives: fsync a power cut, os the kill of every process only.",
+    )
+    ready_file: AbsolutePath | None = option(
+        None, allowed="a path", when="File written when clients can connect; for supervision."
+    )
+    drain_s: Seconds = option(
+        10.0,
+        unit="seconds",
+        minimum=0,
+        maximum=600,
+        when="How long a stop waits for work in flight; below your service manager's patience.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = option(
+        "info", when="Least severe log line that is written."
+    )
+    log_format: Literal["auto", "json", "console"] = option(
+        "auto", when="Form of log lines; auto: console on a terminal, JSON otherwise."
+    )
+
+    # What clients may do and take.
+    allowed_origins: Names = option(
+        (),
+        allowed="origins like https://chat.example, comma-separated; * for any",
+        when="Web pages that may connect besides those served from the same host.",
+    )
+    connections_max: Count | None = option(
+        None,
+        minimum=1,
+        maximum=4_000_000,
+        computed="limit of open files less 512",
+        when="Connections per worker; lower it to protect memory.",
+    )
+    unauthenticated_max: Count = option(
+        1024,
+        minimum=1,
+        maximum=1_000_000,
+        when="Connections per worker not authenticated yet; raise it for mass reconnects.",
+    )
+    authenticate_timeout_s: Seconds = option(
+        5.0,
+        unit="seconds",
+        minimum=0.1,
+        maximum=60,
+        when="Time from accept to a good token; raise it for slow mobile networks.",
+    )
+    heartbeat_s: Seconds = option(
+        25.0,
+        unit="seconds",
+        minimum=1,
+        maximum=3600,
+        when="Quiet time after which a client is probed; below the timeout of your proxies.",
+    )
+    header_bytes_max: Bytes = option(
+        8 * KIB,
+        unit="bytes",
+        minimum=1 * KIB,
+        maximum=64 * KIB,
+        when="Largest head of an HTTP request; raise it for large cookies.",
+    )
+    frame_bytes_max: Bytes = option(
+        64 * KIB,
+        unit="bytes",
+        minimum=4 * KIB,
+        maximum=16 * MIB,
+        when="Largest frame from a client; it bounds what a stranger makes us allocate.",
+    )
+    body_bytes_max: Bytes = option(
+        60 * KIB,
+        unit="bytes",
+        minimum=1,
+        maximum=16 * MIB,
+        when="Largest body of a message; at most the frame less 2 KiB.",
+    )
+    send_queue_bytes: Bytes = option(
+        1 * MIB,
+        unit="bytes",
+        minimum=16 * KIB,
+        maximum=1 * GIB,
+        when="What may wait for a slow connection before it is closed.",
+    )
+    send_queue_frames: Count = option(
+        8192,
+        minimum=16,
+        maximum=1 << 20,
+        when="Frames that may wait for a slow connection before it is closed.",
+    )
+
+    # Links and partitions.
+    link_queue_bytes: Bytes = option(
+        64 * MIB,
+        unit="bytes",
+        minimum=1 * MIB,
+        maximum=16 * GIB,
+        when="What may wait for another worker before its link is broken and replayed.",
+    )
+    route_buckets: Count = option(
+        1 << 18,
+        minimum=1 << 10,
+        maximum=1 << 26,
+        when="Buckets of the shared route table; raise it above a million users online.",
+    )
+    rows_memory_bytes: Bytes = option(
+        1 * GIB,
+        unit="bytes",
+        minimum=1 * MIB,
+        maximum=1 * TIB,
+        when="Memory per partition for messages; when it is used up, sends wait or fail.",
+    )
+    dedupe_entries_max: Count = option(
+        1_000_000,
+        minimum=1024,
+        maximum=1 << 28,
+        when="Idempotency keys per partition that are remembered, about 64 B each.",
+    )
+    dedupe_window_s: Seconds = option(
+        86400.0,
+        unit="seconds",
+        minimum=60,
+        maximum=7 * 86400,
+        when="How long a retry finds the first result; beyond your clients' longest absence.",
+    )
+    batch_commands_max: Count = option(
+        4096,
+        minimum=1,
+        maximum=1 << 16,
+        when="Commands that share one sync; lower it to bound the longest fold.",
+    )
+    batch_bytes_max: Bytes = option(
+        4 * MIB,
+        unit="bytes",
+        minimum=64 * KIB,
+        maximum=64 * MIB,
+        when="Bytes that share one sync; lower it on slow disks.",
+    )
+
+    # Who clients are.
+    jwt_algorithm: Literal["HS256", "RS256", "EdDSA"] = option(
+        "HS256", when="How tokens are signed: HS256 with a shared secret, else with a key pair."
+    )
+    jwt_secret_file: AbsolutePath | None = option(
+        None,
+        allowed="a file of at least 32 bytes",
+        when="Secret for HS256; without one a development secret is made, for loopback only.",
+    )
+    jwt_public_key_file: AbsolutePath | None = option(
+        None, allowed="a PEM file", when="Public key of the issuer, for RS256 and EdDSA."
+    )
+    jwt_issuer: str | None = option(
+        None, allowed="text", when="Required `iss` of tokens; set it when the issuer sets one."
+    )
+    jwt_audience: str | None = option(
+        None, allowed="text", when="Required `aud` of tokens; set it when the issuer serves others."
+    )
+    jwt_leeway_s: Seconds = option(
+        0.0,
+        unit="seconds",
+        minimum=0,
+        maximum=300,
+        when="Tolerance for the issuer's clock; raise it when that is another machine's.",
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Takes arguments only: `load` merges the sources itself, to know each value's origin."""
+        return (init_settings,)
+
+    @property
+    def worker_count(self) -> int:
+        """Processes to run."""
+        return self.workers if self.workers is not None else cores()
+
+    def document(self) -> dict[str, Any]:
+        """The options as JSON values, for a worker's start document."""
+        return self.model_dump(mode="json")

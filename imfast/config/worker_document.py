@@ -1,0 +1,130 @@
+"""What the supervisor tells a worker at its start, and how the two speak afterwards.
+
+**Start.** A worker is started as ``python -P -m imfast.worker FD``. FD is a memory file that holds
+the `WorkerDocument` as JSON. All other descriptors are named in the document, inherited, and set
+non-blocking:
+
+- `http[i]`, `tcp[i]`: the listening sockets of worker i, for every i. A worker accepts on its own,
+  and on a sibling's while it is told to adopt them.
+- `links`: its own listening Unix socket; worker i is reached at `link_paths[i]`. The socket stays
+  open over restarts: who connects while the worker is away waits in its accept queue.
+- `control`: a connected Unix stream socket, one JSON object a line.
+- `routes`: the shared route table.
+
+**Control**, worker → supervisor::
+
+    {"ready": true, "partitions": [0, 2], "epochs": {"0": 3, "2": 3}}
+    {"fatal": "partition 0: segment 7 is damaged at …", "exit": 7}   # a restart would not cure it
+
+supervisor → worker::
+
+    {"drain": 10.0}    # stop accepting, close all listening sockets, finish, exit with 0
+    {"adopt": 1}       # also accept on http[1] and tcp[1]
+    {"release": 1}     # no longer
+
+The end of the stream means that the supervisor is gone: exit at once.
+
+**Heartbeat.** The engine raises this worker's counter in the route table at least twice a second,
+also while it replays. A counter that stands still for 3 s (30 s before the first `ready`) gets the
+worker killed and replaced.
+
+**Parent.** A worker sets PR_SET_PDEATHSIG to SIGKILL first of all, then exits if its parent is no
+longer `supervisor_pid`: the supervisor may have died before the call.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import orjson
+
+from imfast.config.schema import Settings
+
+__all__ = ["Layout", "WorkerDocument", "WorkerSockets", "partitions_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What was fixed when the data directory was made; see supervisor.layout."""
+
+    partitions: int
+    generation: int
+    """Part of every sync token; a restore or a change of partitions raises it."""
+    hash_secret: str
+    """16 bytes in hex; keys the hashes of names that clients choose."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSockets:
+    """Descriptor numbers, valid in the worker."""
+
+    http: tuple[int, ...]
+    tcp: tuple[int, ...]
+    links: int
+    control: int
+    routes: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerDocument:
+    """Everything that a worker knows when it starts."""
+
+    index: int
+    """0 to workers - 1; its bit in a route's mask."""
+    incarnation: int
+    """1 for the first worker of this index since the server started, +1 for each successor."""
+    server: str
+    """What clients see in `connected`: ``n1.w0``."""
+    workers: int
+    partitions: tuple[int, ...]
+    """The partitions this worker owns."""
+    supervisor_pid: int
+    link_paths: tuple[str, ...]
+    fds: WorkerSockets
+    layout: Layout
+    settings: Settings
+    """With workers, partitions and connections_max resolved: never None here."""
+
+    def encode(self) -> bytes:
+        """The document as JSON."""
+        return orjson.dumps(
+            {
+                "index": self.index,
+                "incarnation": self.incarnation,
+                "server": self.server,
+                "workers": self.workers,
+                "partitions": self.partitions,
+                "supervisor_pid": self.supervisor_pid,
+                "link_paths": self.link_paths,
+                "fds": asdict(self.fds),
+                "layout": asdict(self.layout),
+                "settings": self.settings.document(),
+            }
+        )
+
+    @classmethod
+    def decode(cls, text: bytes) -> WorkerDocument:
+        """Reads what `encode` wrote. Both sides are of one version: a mistake here is ours."""
+        fields: dict[str, Any] = orjson.loads(text)
+        fds = fields.pop("fds")
+        return cls(
+            partitions=tuple(fields.pop("partitions")),
+            link_paths=tuple(fields.pop("link_paths")),
+            fds=WorkerSockets(http=tuple(fds.pop("http")), tcp=tuple(fds.pop("tcp")), **fds),
+            layout=Layout(**fields.pop("layout")),
+            settings=Settings(**fields.pop("settings")),
+            **fields,
+        )
+
+    @classmethod
+    def read(cls, descriptor: int) -> WorkerDocument:
+        """Reads the document from an inherited descriptor and closes it."""
+        with os.fdopen(descriptor, "rb") as file:
+            return cls.decode(file.read())
+
+
+def partitions_of(index: int, workers: int, partitions: int) -> tuple[int, ...]:
+    """The partitions that worker `index` owns: every `workers`-th, starting with its own number."""
+    return tuple(range(index, partitions, workers))

@@ -1,0 +1,125 @@
+"""The exception tree.
+
+::
+
+    ImfastError
+    ├── StartError            a server that does not start; carries the process's exit code
+    │   ├── ConfigError           2  an option has no usable value
+    │   ├── PortBusyError         3  an address cannot be listened on
+    │   ├── DataDirectoryError    4  the data directory cannot be used
+    │   ├── AlreadyRunningError   5  another server uses the data directory
+    │   ├── InsecureSecretError   6  the development secret would guard a reachable address
+    │   └── WorkerFailedError     7, 8  a worker met what a restart does not cure
+    └── RequestError          a client's request that is answered with a code of spec/codes.toml
+        ├── TokenInvalidError         token_invalid
+        └── TokenExpiredError         token_expired
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import ClassVar
+
+__all__ = [
+    "AlreadyRunningError",
+    "ConfigError",
+    "DataDirectoryError",
+    "ExitCode",
+    "ImfastError",
+    "InsecureSecretError",
+    "PortBusyError",
+    "RequestError",
+    "StartError",
+    "TokenExpiredError",
+    "TokenInvalidError",
+    "WorkerFailedError",
+]
+
+
+class ExitCode(IntEnum):
+    """What `imfast serve` exits with. 128 + n: a second signal n ended it at once."""
+
+    OK = 0
+    """Drained and stopped because it was told to."""
+    UNEXPECTED = 1
+    """A defect: please report it with the trace."""
+    USAGE = 2
+    """An option or argument is wrong; nothing was touched."""
+    PORT_BUSY = 3
+    """An address is in use, not ours or not allowed."""
+    DATA_DIRECTORY = 4
+    """The data directory is unwritable, newer than this program, or laid out differently."""
+    ALREADY_RUNNING = 5
+    """Another server holds the data directory."""
+    INSECURE_SECRET = 6
+    """The development secret is exposed: readable by others or used on a reachable address."""
+    DATA_DAMAGED = 7
+    """A log is damaged where it may not be cut; the message has file, offset and cure."""
+    WORKER_FAILED = 8
+    """A worker cannot start, for the reason printed before."""
+
+
+class ImfastError(Exception):
+    """Base of everything that this package raises on purpose."""
+
+
+class StartError(ImfastError):
+    """The server does not start, or stops, for a reason its operator can cure."""
+
+    exit_code: ExitCode = ExitCode.UNEXPECTED
+
+
+class ConfigError(StartError):
+    """An option has no usable value. The text names option, value, where it came from, range."""
+
+    exit_code = ExitCode.USAGE
+
+
+class PortBusyError(StartError):
+    """An address cannot be listened on."""
+
+    exit_code = ExitCode.PORT_BUSY
+
+
+class DataDirectoryError(StartError):
+    """The data directory cannot be used as it is."""
+
+    exit_code = ExitCode.DATA_DIRECTORY
+
+
+class AlreadyRunningError(StartError):
+    """Another server uses the data directory."""
+
+    exit_code = ExitCode.ALREADY_RUNNING
+
+
+class InsecureSecretError(StartError):
+    """The development secret would guard something that others can reach."""
+
+    exit_code = ExitCode.INSECURE_SECRET
+
+
+class WorkerFailedError(StartError):
+    """A worker stopped for a reason that starting it again does not cure."""
+
+    def __init__(self, message: str, exit_code: ExitCode = ExitCode.WORKER_FAILED) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class RequestError(ImfastError):
+    """A request that is refused. `name` is the code's name in spec/codes.toml."""
+
+    name: ClassVar[str]
+
+
+class TokenInvalidError(RequestError):
+    """The token is malformed, not signed by us, or not meant for this server."""
+
+    name = "token_invalid"
+
+
+class TokenExpiredError(RequestError):
+    """The token was good and its time is over: a new one helps."""
+
+    name = "token_expired"

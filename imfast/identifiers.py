@@ -1,0 +1,32 @@
+"""Names that clients choose, checked once at the border and then trusted."""
+
+from __future__ import annotations
+
+from typing import NewType
+
+__all__ = ["DEFAULT_TENANT", "IDENTIFIER_BYTES_MAX", "TenantId", "UserId", "is_identifier"]
+
+UserId = NewType("UserId", str)
+TenantId = NewType("TenantId", str)
+
+IDENTIFIER_BYTES_MAX = 128
+"""Longest user, group, device or tenant id, in bytes of UTF-8."""
+
+DEFAULT_TENANT = TenantId("default")
+"""The tenant of a token that names none."""
+
+
+def is_identifier(value: object) -> bool:
+    """Whether `value` may be a user, group, device or tenant id.
+
+    1 to 128 bytes of UTF-8 without control characters (C0, DEL, C1).
+    """
+    if not isinstance(value, str) or not value:
+        return False
+    try:
+        encoded = value.encode()
+    except UnicodeEncodeError:  # a lone surrogate: no UTF-8 stands for it
+        return False
+    if len(encoded) > IDENTIFIER_BYTES_MAX:
+        return False
+    return not any(c < " " or "\x7f" <= c <= "\x9f" for c in value)
