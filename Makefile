@@ -113,5 +113,5 @@ $(DEVELOP): $(RUNTIME)
 # native modules in place. The other profile's stamp goes: both write the same files.
 $(BUILT): $(RUNTIME) $(NATIVE_SOURCES) $(REVISION_LOG)
 	@rm -f $(VENV)/.stamp-built-*
-	$(VENV)/bin/maturin develop --profile $(PROFILE) $(LOCKED)
+	PIP_QUIET=1 $(VENV)/bin/maturin develop --profile $(PROFILE) $(LOCKED)
 	@touch $@

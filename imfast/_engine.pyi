@@ -1,7 +1,10 @@
-from typing import Final, Literal, TypedDict
+from typing import Final, Literal, TypedDict, type_check_only
+
+__all__ = ["__version__", "build_info"]
 
 __version__: Final[str]
 
+@type_check_only
 class BuildInfo(TypedDict):
     version: str
     revision: str
