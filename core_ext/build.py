@@ -1,8 +1,9 @@
-"""Build every core_ext/*.pyx into OUT/imfast/_core/*.so: Cython, then the C++ compiler, no setuptools.
+"""Build every core_ext/*.pyx into OUT/imfast/_core/*.so: Cython, then the C++ compiler.
 
 rust/python/build.rs calls it with cargo's OUT_DIR. By hand, to try a change without cargo:
 
-    python core_ext/build.py /tmp/core && PYTHONPATH=/tmp/core python -c 'import imfast._core.sequencer'
+    python core_ext/build.py /tmp/core
+    PYTHONPATH=/tmp/core python -c 'import imfast._core.sequencer'
 
 CXX and CXXFLAGS are honoured. Only modules older than their sources are built again.
 """
