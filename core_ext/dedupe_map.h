@@ -25,6 +25,9 @@ static inline int imfast_map_allocate(imfast_map *map, uint64_t capacity) {
     if (slots == MAP_FAILED) return -1;
     // Every lookup is a random access: with small pages it would miss the TLB too. Best effort.
     (void)madvise(slots, bytes, MADV_HUGEPAGE);
+#ifdef MADV_POPULATE_WRITE
+    (void)madvise(slots, bytes, MADV_POPULATE_WRITE); // else the first batches pay for the pages
+#endif
     map->slots = (uint64_t *)slots;
     map->mask = (1ull << bits) - 1;
     map->shift = 32 - bits;

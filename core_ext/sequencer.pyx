@@ -155,7 +155,7 @@ cdef class Sequencer:
             self.number_one(&records[i])
 
     cdef void number_one(self, imfast_record* record) noexcept nogil:
-        """Decide one record; the order of the questions is the contract: a duplicate comes first."""
+        """Decide one record; the order of the questions is the contract: duplicate first."""
         cdef:
             uint64_t* slot = NULL
             imfast_result* result
