@@ -23,7 +23,10 @@ impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Truncated { offset, needed } => {
-                write!(f, "message ends at offset {offset}, {needed} more bytes needed")
+                write!(
+                    f,
+                    "message ends at offset {offset}, {needed} more bytes needed"
+                )
             }
             Self::Varint { offset } => write!(f, "varint too long at offset {offset}"),
             Self::Tag { offset } => write!(f, "invalid field tag at offset {offset}"),
@@ -95,7 +98,10 @@ impl<'a> Reader<'a> {
         let mut value = 0u64;
         for shift in 0..10u32 {
             let Some(&byte) = self.input.get(self.offset) else {
-                return Err(Malformed::Truncated { offset: self.offset, needed: 1 });
+                return Err(Malformed::Truncated {
+                    offset: self.offset,
+                    needed: 1,
+                });
             };
             self.offset += 1;
             if shift == 9 && byte > 1 {
@@ -138,7 +144,10 @@ impl<'a> Reader<'a> {
     pub fn take(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
         let left = self.input.len() - self.offset;
         if length > left {
-            return Err(Malformed::Truncated { offset: self.input.len(), needed: length - left });
+            return Err(Malformed::Truncated {
+                offset: self.input.len(),
+                needed: length - left,
+            });
         }
         let start = self.offset;
         self.offset += length;
@@ -188,10 +197,15 @@ pub fn put_message(out: &mut Vec<u8>, field: u32, value: &[u8]) {
     out.extend_from_slice(value);
 }
 
-/// Appends a nested message written by `write`. Its length is known only afterwards, so the
-/// payload is moved by one byte in the rare case that its length needs more than one.
+/// Appends a nested message written by `write`.
 pub fn put_nested(out: &mut Vec<u8>, field: u32, write: impl FnOnce(&mut Vec<u8>)) {
     put_varint(out, u64::from(field << 3 | 2));
+    put_delimited(out, write);
+}
+
+/// Appends a length and then what `write` writes. The length is known only afterwards, so the
+/// payload is moved in the case that its length needs more than one byte.
+pub fn put_delimited(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     let at = out.len();
     out.push(0);
     write(out);
@@ -229,7 +243,10 @@ mod tests {
 
     #[test]
     fn eleventh_byte_is_refused() {
-        assert_eq!(Reader::new(&[0xff; 11]).varint(), Err(Malformed::Varint { offset: 0 }));
+        assert_eq!(
+            Reader::new(&[0xff; 11]).varint(),
+            Err(Malformed::Varint { offset: 0 })
+        );
     }
 
     #[test]
@@ -249,7 +266,10 @@ mod tests {
     fn truncated_field_says_how_much_is_missing() {
         assert_eq!(
             Reader::new(&[0x0a, 5, 1]).field(),
-            Err(Malformed::Truncated { offset: 3, needed: 4 })
+            Err(Malformed::Truncated {
+                offset: 3,
+                needed: 4
+            })
         );
     }
 }
