@@ -1,5 +1,7 @@
 //! The plain TCP transport's framing: a big-endian u32 length, then that many bytes.
 
+#![deny(clippy::indexing_slicing)]
+
 use core::fmt;
 
 const LENGTH_BYTES: usize = 4;
@@ -63,7 +65,12 @@ pub fn frame_with(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     let payload_len = out.len().checked_sub(start + LENGTH_BYTES);
     let payload_len = payload_len.expect("the payload's writer only appends");
     let length = u32::try_from(payload_len).expect("our frames are far below 4 GiB");
-    out[start..start + LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
+    if let Some(header) = out
+        .get_mut(start..)
+        .and_then(|frame| frame.first_chunk_mut())
+    {
+        *header = length.to_be_bytes();
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! HTTP/1.1, as far as the WebSocket handshake needs it (RFC 9112, RFC 6455 section 4), sans-IO.
 
+#![deny(clippy::indexing_slicing)]
+
 mod client;
 mod error;
 mod handshake;

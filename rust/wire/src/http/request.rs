@@ -98,29 +98,28 @@ pub(super) fn finish(
     block: &[u8],
     limits: &Limits,
 ) -> Result<Option<usize>, Error> {
-    let consumed = match parsed {
-        Ok(httparse::Status::Complete(consumed)) => Some(consumed),
-        Ok(httparse::Status::Partial) => None,
+    let (consumed, block) = match parsed {
+        Ok(httparse::Status::Complete(end)) => (Some(end), block.get(..end).unwrap_or(block)),
+        Ok(httparse::Status::Partial) => (None, block),
         Err(error) => {
-            // A lone LF or CR may look like any other mistake to the parser; name it.
-            check_line_endings(block)?;
-            return Err(match error {
+            let named = match error {
+                httparse::Error::TooManyHeaders => {
+                    let limit = limits.headers.min(HEADERS_MAX);
+                    return Err(Error::TooManyHeaders { limit });
+                }
+                httparse::Error::Version => return Err(Error::Version),
                 httparse::Error::HeaderName => Error::HeaderName,
                 httparse::Error::HeaderValue => Error::HeaderValue,
-                httparse::Error::NewLine => Error::LineEnding { offset: 0 },
-                httparse::Error::TooManyHeaders => Error::TooManyHeaders {
-                    limit: limits.headers.min(HEADERS_MAX),
-                },
-                httparse::Error::Version => Error::Version,
-                httparse::Error::Status | httparse::Error::Token => Error::StartLine,
-            });
+                httparse::Error::NewLine | httparse::Error::Status | httparse::Error::Token => {
+                    Error::StartLine
+                }
+            };
+            // A lone LF or CR looks like one of these to the parser: say where it is.
+            check_line_endings(block)?;
+            return Err(named);
         }
     };
-    check_line_endings(
-        block
-            .get(..consumed.unwrap_or(block.len()))
-            .unwrap_or(block),
-    )?;
+    check_line_endings(block)?;
     if consumed.is_none() && block.len() >= limits.header_bytes {
         return Err(Error::TooLong {
             limit: limits.header_bytes,

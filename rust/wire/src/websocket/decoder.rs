@@ -80,7 +80,7 @@ impl Decoder {
             Parsed::Header { header, len } => (header, len),
         };
         let payload_len = self.admit(&header)?;
-        let consumed = header_len + payload_len;
+        let consumed = header_len.saturating_add(payload_len);
         let Some(payload) = input.get_mut(header_len..consumed) else {
             return Ok(Decoded::Incomplete { needed: consumed });
         };
@@ -199,5 +199,110 @@ fn utf8_error(offset: usize) -> Error {
     Error {
         offset,
         kind: ErrorKind::Utf8,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::masked_frame;
+    use super::*;
+
+    const KEY: [u8; 4] = [1, 2, 3, 4];
+
+    fn fragment(opcode: Opcode, fin: bool, payload: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        let header = Header {
+            fin,
+            opcode,
+            mask: Some(KEY),
+            payload_len: payload.len() as u64,
+        };
+        header.write(&mut out);
+        let start = out.len();
+        out.extend_from_slice(payload);
+        unmask(&mut out[start..], KEY);
+        out
+    }
+
+    #[test]
+    fn an_idle_decoder_is_small() {
+        assert!(size_of::<Decoder>() <= 24, "{} bytes", size_of::<Decoder>());
+    }
+
+    #[test]
+    fn a_message_in_one_frame_is_borrowed_from_the_input() {
+        let mut input = Vec::new();
+        masked_frame(Opcode::Binary, b"Hello", KEY, &mut input);
+        let range = input.as_ptr_range();
+        let mut decoder = Decoder::new(Role::Server, 64);
+        let Ok(Decoded::Frame {
+            event: Event::Binary(payload),
+            ..
+        }) = decoder.decode(&mut input)
+        else {
+            panic!("a binary message");
+        };
+        assert!(range.contains(&payload.as_ptr()));
+        assert!(decoder.fragments.is_none());
+    }
+
+    #[test]
+    fn an_incomplete_frame_is_left_as_it_was() {
+        let mut input = Vec::new();
+        masked_frame(Opcode::Text, b"Hello", KEY, &mut input);
+        input.pop();
+        let before = input.clone();
+        let mut decoder = Decoder::new(Role::Server, 64);
+        assert_eq!(
+            decoder.decode(&mut input),
+            Ok(Decoded::Incomplete { needed: 11 })
+        );
+        assert_eq!(input, before);
+    }
+
+    #[test]
+    fn memory_of_a_fragmented_message_is_bounded_and_freed_by_the_next_call() {
+        let mut decoder = Decoder::new(Role::Server, 100);
+        let first = decoder
+            .decode(&mut fragment(Opcode::Binary, false, &[7; 60]))
+            .map(drop);
+        assert_eq!(first, Ok(()));
+        assert!(decoder.in_message());
+        let last = decoder
+            .decode(&mut fragment(Opcode::Continuation, true, &[7; 40]))
+            .map(drop);
+        assert_eq!(last, Ok(()));
+        let held = decoder
+            .fragments
+            .as_ref()
+            .map(|fragments| fragments.bytes.capacity());
+        assert_eq!(held, Some(100));
+        assert!(!decoder.in_message());
+        assert_eq!(
+            decoder.decode(&mut []),
+            Ok(Decoded::Incomplete { needed: 2 })
+        );
+        assert!(decoder.fragments.is_none());
+    }
+
+    #[test]
+    fn an_error_names_the_byte_that_is_wrong() {
+        let mut decoder = Decoder::new(Role::Server, 64);
+        let mut input = fragment(Opcode::Text, true, b"ok\xff");
+        assert_eq!(decoder.decode(&mut input), Err(utf8_error(8)));
+
+        // The character began in an earlier frame: the first byte of this one is the best we have.
+        let mut decoder = Decoder::new(Role::Server, 64);
+        let began = decoder
+            .decode(&mut fragment(Opcode::Text, false, b"\xed"))
+            .map(drop);
+        assert_eq!(began, Ok(()));
+        let mut input = fragment(Opcode::Continuation, false, b"\xa0");
+        assert_eq!(decoder.decode(&mut input), Err(utf8_error(6)));
+
+        let error = Decoder::new(Role::Server, 64)
+            .decode(&mut [0x81, 0x05])
+            .expect_err("no mask");
+        assert_eq!(error.to_string(), "client frame is not masked (offset 1)");
     }
 }

@@ -20,6 +20,8 @@ const MASK: u8 = 0x80;
 const LENGTH_U16: u8 = 126;
 const LENGTH_U64: u8 = 127;
 const KEY_BYTES: usize = 4;
+/// The highest bit of a 64-bit length is 0.
+const LENGTH_MAX: u64 = u64::MAX >> 1;
 
 /// What a frame carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,7 +132,7 @@ impl Header {
             },
             short => (u64::from(short), 2),
         };
-        if payload_len > i64::MAX as u64 {
+        if payload_len > LENGTH_MAX {
             return fail(2, ErrorKind::LengthTooHigh);
         }
         let minimal = match short {
@@ -177,28 +179,57 @@ impl Header {
 
     /// Appends the header in its shortest form.
     pub fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.to_bytes().as_slice());
+    }
+
+    /// The header in its shortest form.
+    ///
+    /// Panics on a fragmented or too long control frame: the caller's mistake.
+    pub(super) fn to_bytes(self) -> HeaderBytes {
         assert!(
             !self.opcode.is_control()
                 || (self.fin && self.payload_len <= CONTROL_PAYLOAD_BYTES_MAX as u64),
             "a control frame is one frame of at most {CONTROL_PAYLOAD_BYTES_MAX} bytes"
         );
-        let first = if self.fin { FIN } else { 0 } | self.opcode as u8;
+        let mut header = HeaderBytes {
+            bytes: [0; HEADER_BYTES_MAX],
+            len: 0,
+        };
+        header.push([if self.fin { FIN } else { 0 } | self.opcode as u8]);
         let masked = if self.mask.is_some() { MASK } else { 0 };
         if self.payload_len <= CONTROL_PAYLOAD_BYTES_MAX as u64 {
-            out.extend_from_slice(&[first, masked | self.payload_len as u8]);
+            header.push([masked | self.payload_len as u8]);
         } else if let Ok(length) = u16::try_from(self.payload_len) {
-            out.extend_from_slice(&[first, masked | LENGTH_U16]);
-            out.extend_from_slice(&length.to_be_bytes());
+            header.push([masked | LENGTH_U16]);
+            header.push(length.to_be_bytes());
         } else {
-            assert!(
-                i64::try_from(self.payload_len).is_ok(),
-                "a length has 63 bits"
-            );
-            out.extend_from_slice(&[first, masked | LENGTH_U64]);
-            out.extend_from_slice(&self.payload_len.to_be_bytes());
+            assert!(self.payload_len <= LENGTH_MAX, "a length has 63 bits");
+            header.push([masked | LENGTH_U64]);
+            header.push(self.payload_len.to_be_bytes());
         }
         if let Some(key) = self.mask {
-            out.extend_from_slice(&key);
+            header.push(key);
+        }
+        header
+    }
+}
+
+/// An encoded header.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HeaderBytes {
+    bytes: [u8; HEADER_BYTES_MAX],
+    len: usize,
+}
+
+impl HeaderBytes {
+    pub(super) fn as_slice(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or(&[])
+    }
+
+    fn push<const N: usize>(&mut self, part: [u8; N]) {
+        if let Some(room) = self.bytes.get_mut(self.len..self.len + N) {
+            room.copy_from_slice(&part);
+            self.len += N;
         }
     }
 }

@@ -4,6 +4,8 @@
 //! out from there, so a message that came in one frame is never copied. Only fragmented messages
 //! are assembled on the heap. Extensions are not negotiated, hence every RSV bit is an error.
 
+#![deny(clippy::indexing_slicing)]
+
 mod close;
 mod decoder;
 mod encoder;
