@@ -20,6 +20,8 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import ClassVar
 
+from imfast.codes import Code
+
 __all__ = [
     "AlreadyRunningError",
     "ConfigError",
@@ -108,18 +110,18 @@ class WorkerFailedError(StartError):
 
 
 class RequestError(ImfastError):
-    """A request that is refused. `name` is the code's name in spec/codes.toml."""
+    """A request that is refused, with a code of the catalogue."""
 
-    name: ClassVar[str]
+    code: ClassVar[Code]
 
 
 class TokenInvalidError(RequestError):
     """The token is malformed, not signed by us, or not meant for this server."""
 
-    name = "token_invalid"
+    code = Code.TOKEN_INVALID
 
 
 class TokenExpiredError(RequestError):
     """The token was good and its time is over: a new one helps."""
 
-    name = "token_expired"
+    code = Code.TOKEN_EXPIRED

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import NewType
 
-__all__ = ["DEFAULT_TENANT", "IDENTIFIER_BYTES_MAX", "TenantId", "UserId", "is_identifier"]
+from imfast.limits import ID_BYTES
+
+__all__ = ["DEFAULT_TENANT", "TenantId", "UserId", "is_identifier"]
 
 UserId = NewType("UserId", str)
 TenantId = NewType("TenantId", str)
-
-IDENTIFIER_BYTES_MAX = 128
-"""Longest user, group, device or tenant id, in bytes of UTF-8."""
 
 DEFAULT_TENANT = TenantId("default")
 """The tenant of a token that names none."""
@@ -27,6 +26,6 @@ def is_identifier(value: object) -> bool:
         encoded = value.encode()
     except UnicodeEncodeError:  # a lone surrogate: no UTF-8 stands for it
         return False
-    if len(encoded) > IDENTIFIER_BYTES_MAX:
+    if len(encoded) > ID_BYTES.default:
         return False
     return not any(c < " " or "\x7f" <= c <= "\x9f" for c in value)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 
-from imfast.config.schema import KIB, Settings
+from imfast.config.schema import Settings
 from imfast.errors import ConfigError
+from imfast.limits import ENVELOPE_BYTES
 
 __all__ = ["check_rules"]
 
 _NODE = re.compile(r"[a-z0-9-]{1,32}")
-
-FRAME_OVERHEAD_BYTES = 2 * KIB
-"""What a frame holds besides its body: ids of 128 bytes, key, headers."""
 
 
 def check_rules(settings: Settings) -> None:
@@ -40,10 +38,10 @@ def check_rules(settings: Settings) -> None:
 
 def _check_sizes(settings: Settings) -> None:
     frame = settings.frame_bytes_max
-    if settings.body_bytes_max > frame - FRAME_OVERHEAD_BYTES:
+    if settings.body_bytes_max > frame - ENVELOPE_BYTES.default:
         raise ConfigError(
             f"option body_bytes_max: {settings.body_bytes_max}: at most frame_bytes_max"
-            f" ({frame}) less {FRAME_OVERHEAD_BYTES}"
+            f" ({frame}) less {ENVELOPE_BYTES.default}"
         )
     for name in ("send_queue_bytes", "batch_bytes_max", "link_queue_bytes"):
         value = getattr(settings, name)

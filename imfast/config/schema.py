@@ -19,6 +19,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from imfast import limits
 from imfast.config.option import ENVIRONMENT_PREFIX, option
 from imfast.config.units import parse_bytes, parse_count, parse_seconds
 
@@ -149,45 +150,63 @@ class Settings(BaseSettings):
         when="Connections per worker; lower it to protect memory.",
     )
     unauthenticated_max: Count = option(
-        1024,
-        minimum=1,
-        maximum=1_000_000,
+        limits.UNAUTHENTICATED_CONNECTIONS.default,
+        minimum=limits.UNAUTHENTICATED_CONNECTIONS.min,
+        maximum=limits.UNAUTHENTICATED_CONNECTIONS.max,
         when="Connections per worker not authenticated yet; raise it for mass reconnects.",
     )
     authenticate_timeout_s: Seconds = option(
-        5.0,
+        limits.AUTHENTICATE_MS.default / 1000,
         unit="seconds",
-        minimum=0.1,
-        maximum=60,
+        minimum=limits.AUTHENTICATE_MS.min / 1000,
+        maximum=limits.AUTHENTICATE_MS.max / 1000,
         when="Time from accept to a good token; raise it for slow mobile networks.",
     )
     heartbeat_s: Seconds = option(
-        25.0,
+        limits.HEARTBEAT_MS.default / 1000,
         unit="seconds",
-        minimum=1,
-        maximum=3600,
-        when="Quiet time after which a client is probed; below the timeout of your proxies.",
+        minimum=limits.HEARTBEAT_MS.min / 1000,
+        maximum=limits.HEARTBEAT_MS.max / 1000,
+        when="Quiet time after which a client says ping; below the timeout of your proxies.",
     )
     header_bytes_max: Bytes = option(
-        8 * KIB,
+        limits.HTTP_HEAD_BYTES.default,
         unit="bytes",
-        minimum=1 * KIB,
-        maximum=64 * KIB,
+        minimum=limits.HTTP_HEAD_BYTES.min,
+        maximum=limits.HTTP_HEAD_BYTES.max,
         when="Largest head of an HTTP request; raise it for large cookies.",
     )
     frame_bytes_max: Bytes = option(
-        64 * KIB,
+        limits.FRAME_BYTES.default,
         unit="bytes",
-        minimum=4 * KIB,
-        maximum=16 * MIB,
+        minimum=limits.FRAME_BYTES.min,
+        maximum=limits.FRAME_BYTES.max,
         when="Largest frame from a client; it bounds what a stranger makes us allocate.",
     )
     body_bytes_max: Bytes = option(
-        60 * KIB,
+        limits.BODY_BYTES.default,
         unit="bytes",
-        minimum=1,
-        maximum=16 * MIB,
-        when="Largest body of a message; at most the frame less 2 KiB.",
+        minimum=limits.BODY_BYTES.min,
+        maximum=limits.BODY_BYTES.max,
+        when="Largest body of a message; the frame has room for 16 KiB more.",
+    )
+    requests_in_flight_max: Count = option(
+        limits.REQUESTS_IN_FLIGHT.default,
+        minimum=limits.REQUESTS_IN_FLIGHT.min,
+        maximum=limits.REQUESTS_IN_FLIGHT.max,
+        when="Unanswered requests of one connection; raise it for bridges that send for many.",
+    )
+    members_per_call_max: Count = option(
+        limits.MEMBERS_PER_CALL.default,
+        minimum=limits.MEMBERS_PER_CALL.min,
+        maximum=limits.MEMBERS_PER_CALL.max,
+        when="Users named in one create, add or remove; raise it for imports.",
+    )
+    page_items_max: Count = option(
+        limits.PAGE_ITEMS.default,
+        minimum=limits.PAGE_ITEMS.min,
+        maximum=limits.PAGE_ITEMS.max,
+        when="Items of one page; lower it to bound what one request costs.",
     )
     send_queue_bytes: Bytes = option(
         1 * MIB,

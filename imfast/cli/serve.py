@@ -1,0 +1,44 @@
+"""`imfast serve`: runs the server until it is told to stop."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from imfast.cli.config_options import config_flags, load_flags
+
+EXIT_CODES = """
+\b
+Exit codes:
+  0  stopped as told           5  the data directory is in use
+  2  wrong option or argument  6  the development secret is exposed
+  3  address in use            7  damaged data; the message has the cure
+  4  data directory unusable   8  a worker cannot start
+"""
+
+
+@click.command(epilog=EXIT_CODES)
+@config_flags()
+def command(**flags: Any) -> None:
+    """Run the server.
+
+    Every option can also be set in a TOML file (--config) or in the environment
+    (IMFAST_<OPTION>); flags win over the environment, the environment over the file. Sizes take B,
+    KiB, MiB, GiB; times take ms, s, m, h, d.
+    """
+    loaded = load_flags(flags)
+
+    import structlog
+    import uvloop
+
+    from imfast.cli.announce import announce
+    from imfast.observe.logs import configure_logs
+    from imfast.supervisor.server import run_server
+
+    settings = loaded.settings
+    configure_logs(settings.log_level, settings.log_format)
+    for name in loaded.unknown_environment:
+        structlog.get_logger(__name__).warning("environment_variable_is_no_option", name=name)
+    sys.exit(uvloop.run(run_server(settings, announce=announce)))

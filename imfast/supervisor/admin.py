@@ -1,0 +1,62 @@
+"""Health and status over HTTP, on loopback."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any
+
+from aiohttp import web
+
+from imfast.supervisor.supervisor import Supervisor
+
+__all__ = ["Admin"]
+
+
+class Admin:
+    """`/healthz`, `/readyz` and `/v1/status`."""
+
+    def __init__(
+        self, supervisor: Supervisor, listener: socket.socket, about: dict[str, Any]
+    ) -> None:
+        """`about` is the part of the status that does not change."""
+        self._supervisor = supervisor
+        self._listener = listener
+        self._about = about
+        application = web.Application()
+        application.router.add_get("/healthz", self._healthz)
+        application.router.add_get("/readyz", self._readyz)
+        application.router.add_get("/v1/status", self._status)
+        self._runner = web.AppRunner(application, access_log=None)
+
+    async def start(self) -> None:
+        """Begins to answer; also while workers are still replaying."""
+        await self._runner.setup()
+        await web.SockSite(self._runner, self._listener).start()
+
+    async def close(self) -> None:
+        """Stops answering."""
+        await self._runner.cleanup()
+
+    async def _healthz(self, _request: web.Request) -> web.Response:
+        """The supervisor lives: restart it only when this does not answer."""
+        return web.Response(text="ok\n")
+
+    async def _readyz(self, _request: web.Request) -> web.Response:
+        """Clients can connect: take it out of the balancer when this says no."""
+        if self._supervisor.is_ready:
+            return web.Response(text="ready\n")
+        waiting = [slot.server for slot in self._supervisor.slots if slot.state != "ready"]
+        reason = "stopping" if self._supervisor.is_stopping else "waiting for " + ", ".join(waiting)
+        return web.Response(status=503, text=reason + "\n")
+
+    async def _status(self, _request: web.Request) -> web.Response:
+        return web.json_response(
+            {
+                **self._about,
+                "pid": os.getpid(),
+                "ready": self._supervisor.is_ready,
+                "stopping": self._supervisor.is_stopping,
+                "workers": [slot.status() for slot in self._supervisor.slots],
+            }
+        )

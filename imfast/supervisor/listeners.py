@@ -1,0 +1,208 @@
+"""Listening sockets, one set a worker, kept by the supervisor over every restart."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from imfast.errors import ConfigError, PortBusyError
+
+__all__ = ["Address", "Links", "Listeners", "listen", "open_links", "resolve"]
+
+BACKLOG = 4096
+"""Connections that wait for a worker, also while it is replaced; the kernel may lower it."""
+
+SUN_PATH_BYTES_MAX = 107
+"""Longest path of a Unix socket: sun_path of 108 bytes less its terminator (unix(7))."""
+
+BUSY_PATIENCE_S = 2.0
+"""How long a busy port is tried again: after a kill the kernel may still be closing our last
+workers' sockets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An address to listen on."""
+
+    family: socket.AddressFamily
+    host: str
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine reaches it."""
+        return ipaddress.ip_address(self.host.partition("%")[0]).is_loopback
+
+
+def resolve(host: str) -> Address:
+    """Turns a name or number into the address to listen on.
+
+    Raises:
+        ConfigError: it names nothing.
+    """
+    if not host:
+        raise ConfigError("option host: '': names no address; 0.0.0.0 or :: stands for all")
+    try:
+        found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (socket.gaierror, UnicodeError) as error:
+        raise ConfigError(f"option host: {host!r}: names no address: {error}") from None
+    family, _, _, _, address = found[0]
+    return Address(family, str(address[0]))
+
+
+def listen(
+    address: Address, port: int, count: int, *, option: str, patience_s: float = BUSY_PATIENCE_S
+) -> list[socket.socket]:
+    """Makes `count` sockets that share one port; the kernel spreads connections over them.
+
+    Port 0: the kernel chooses for the first, the others join it. `option` names the option in
+    error messages. The sockets do not block.
+
+    Raises:
+        PortBusyError: the port is in use or may not be used.
+    """
+    sockets: list[socket.socket] = []
+    try:
+        if port:
+            _require_free(address, port, patience_s)
+        for _ in range(count):
+            listener = _bound(address, port, shared=count > 1)
+            sockets.append(listener)
+            listener.listen(BACKLOG)
+            listener.setblocking(False)
+            port = listener.getsockname()[1]
+    except OSError as error:
+        for listener in sockets:
+            listener.close()
+        raise PortBusyError(_refusal(address, port, option, error)) from None
+    return sockets
+
+
+def _bound(address: Address, port: int, *, shared: bool) -> socket.socket:
+    listener = socket.socket(address.family, socket.SOCK_STREAM)
+    try:
+        # A port whose last connections are in TIME_WAIT is free.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind((address.host, port))
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _require_free(address: Address, port: int, patience_s: float) -> None:
+    """Fails with EADDRINUSE where somebody listens, be it another server of ours.
+
+    SO_REUSEPORT alone would let two servers of one user share a port, and clients would reach
+    either. A socket without it cannot be bound beside a listening one.
+    """
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            _bound(address, port, shared=False).close()
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() >= deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return
+
+
+def _refusal(address: Address, port: int, option: str, error: OSError) -> str:
+    where = f"option {option}: {address.host} port {port}"
+    if error.errno == errno.EADDRINUSE:
+        return f"{where}: in use by another program; choose another port, or 0 for any"
+    if error.errno == errno.EACCES:
+        return f"{where}: not allowed for this user; choose one from 1024"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"{where}: not an address of this machine"
+    return f"{where}: {error.strerror}"
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """The clients' ways in: element i belongs to worker i."""
+
+    http: Sequence[socket.socket]
+    tcp: Sequence[socket.socket]
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """The ports in use, whoever chose them."""
+        return {
+            "http": self.http[0].getsockname()[1],
+            "tcp": self.tcp[0].getsockname()[1],
+        }
+
+    @property
+    def descriptors(self) -> list[int]:
+        """What every worker inherits: its own, and its siblings' to adopt."""
+        return [listener.fileno() for listener in (*self.http, *self.tcp)]
+
+    def close(self) -> None:
+        """Closes the supervisor's side; a port is free once all workers closed theirs."""
+        for listener in (*self.http, *self.tcp):
+            listener.close()
+
+
+class Links:
+    """One listening Unix socket a worker, for the links between workers."""
+
+    def __init__(
+        self, sockets: Sequence[socket.socket], paths: Sequence[Path], temporary: Path | None
+    ) -> None:
+        self.sockets = tuple(sockets)
+        self.paths = tuple(paths)
+        self._temporary = temporary
+
+    def close(self) -> None:
+        """Closes the sockets and removes their files."""
+        for listener, path in zip(self.sockets, self.paths, strict=True):
+            listener.close()
+            path.unlink(missing_ok=True)
+        if self._temporary is not None:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+
+
+def open_links(data_directory: Path, workers: int) -> Links:
+    """Makes the links' sockets below the data directory, which is locked and therefore ours.
+
+    Where that path is too long for a Unix socket, a private temporary directory holds them.
+
+    Raises:
+        OSError: the directory cannot be written.
+    """
+    directory = data_directory / "run"
+    longest = directory / f"w{workers - 1}.sock"
+    temporary: Path | None = None
+    if len(os.fsencode(longest)) <= SUN_PATH_BYTES_MAX:
+        directory.mkdir(mode=0o700, exist_ok=True)
+        directory.chmod(0o700)
+    else:
+        directory = temporary = Path(tempfile.mkdtemp(prefix="imfast-"))
+    sockets: list[socket.socket] = []
+    paths = [directory / f"w{index}.sock" for index in range(workers)]
+    try:
+        for path in paths:
+            with suppress(FileNotFoundError):  # left by a server that was killed
+                path.unlink()
+            listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            sockets.append(listener)
+            listener.bind(str(path))
+            path.chmod(0o600)
+            listener.listen(BACKLOG)
+            listener.setblocking(False)
+    except BaseException:
+        Links(sockets, paths[: len(sockets)], temporary).close()
+        raise
+    return Links(sockets, paths, temporary)

@@ -1,0 +1,69 @@
+"""A worker's place: what stays the same while workers come and go in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from imfast.supervisor.backoff import Backoff
+from imfast.supervisor.worker_process import WorkerProcess
+
+__all__ = ["Slot", "ready_document"]
+
+
+@dataclass(slots=True)
+class Slot:
+    """One index of 0 to workers - 1. Changed by the supervisor only."""
+
+    index: int
+    server: str
+    """What clients see in `connected`: ``n1.w0``."""
+    partitions: tuple[int, ...]
+    state: Literal["starting", "ready", "waiting", "stopped"] = "starting"
+    """`waiting`: dead, until its back-off is over."""
+    process: WorkerProcess | None = None
+    incarnation: int = 0
+    """Workers started here, the present one included."""
+    epochs: dict[int, int] = field(default_factory=dict)
+    """Of its partitions, from the last `ready`."""
+    backoff: Backoff = field(default_factory=Backoff)
+    beats: int = 0
+    """The engine's counter when it was last seen to move."""
+    still_s: float = 0.0
+    """For how long it has not moved."""
+    adopter: int | None = None
+    """The sibling that accepts on this worker's listeners meanwhile."""
+
+    @property
+    def epoch(self) -> int:
+        """The highest epoch of its partitions; 0 when it owns none."""
+        return max(self.epochs.values(), default=0)
+
+    def status(self) -> dict[str, Any]:
+        """This worker as `/v1/status` shows it."""
+        return {
+            "server": self.server,
+            "state": self.state,
+            "pid": self.process.pid if self.process else None,
+            "partitions": self.partitions,
+            "epochs": {str(partition): epoch for partition, epoch in self.epochs.items()},
+            "restarts": max(0, self.incarnation - 1),
+            "adopter": self.adopter,
+        }
+
+
+def ready_document(pid: int, ports: dict[str, int], slots: list[Slot]) -> dict[str, Any]:
+    """The ready file's content. Only for slots that are all ready."""
+    return {
+        "pid": pid,
+        "ports": ports,
+        "workers": [
+            {
+                "server": slot.server,
+                "pid": slot.process.pid if slot.process else None,
+                "partitions": slot.partitions,
+                "epoch": slot.epoch,
+            }
+            for slot in slots
+        ],
+    }

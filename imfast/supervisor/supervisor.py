@@ -1,0 +1,356 @@
+"""Keeps one worker per slot alive, and stops them all in order.
+
+Every slot has one task, `_keep`: start → watch → reap → clear its routes → back off → start. A
+second task compares heartbeats. Both end when `_stopping` is set; `run` then drains. Whatever
+changes between workers (who is ready, who accepts for whom) is decided in `_changed`, from the
+slots' states alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import structlog
+
+from imfast.config.schema import Settings
+from imfast.config.worker_document import Layout, WorkerDocument, WorkerSockets, partitions_of
+from imfast.errors import WorkerFailedError
+from imfast.supervisor.control import ControlError, Fatal, Ready
+from imfast.supervisor.listeners import Links, Listeners
+from imfast.supervisor.routes import RouteTable
+from imfast.supervisor.slot import Slot
+from imfast.supervisor.worker_process import WORKER_COMMAND, WorkerProcess
+
+__all__ = ["Supervisor", "Timing"]
+
+log = structlog.get_logger(__name__)
+
+FIRST_STARTS_MAX = 3
+"""A worker that ends by itself this often before the server was ready once will never start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Deadlines, in seconds. Architecture fixes them; tests shorten them."""
+
+    poll_s: float = 0.25
+    """Between two looks at the heartbeats."""
+    still_s: float = 3.0
+    """A ready worker whose heartbeat stands still for this long is replaced."""
+    still_starting_s: float = 30.0
+    """The same before its first `ready`: imports and mapping a large log do not beat."""
+    terminate_s: float = 2.0
+    """From SIGTERM to SIGKILL, for a worker that has not finished within the drain time."""
+
+
+class Supervisor:
+    """The workers of one server."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        layout: Layout,
+        listeners: Listeners,
+        links: Links,
+        routes: RouteTable,
+        on_change: Callable[[], None],
+        command: Sequence[str] = WORKER_COMMAND,
+        timing: Timing | None = None,
+    ) -> None:
+        """Prepares; nothing starts before `run`.
+
+        Args:
+            settings: with workers, partitions and connections_max resolved.
+            on_change: called when all workers are ready: the first time and after each restart.
+            command: the worker's program.
+        """
+        workers = settings.worker_count
+        self.slots = [
+            Slot(
+                index=index,
+                server=f"{settings.node}.w{index}",
+                partitions=partitions_of(index, workers, layout.partitions),
+            )
+            for index in range(workers)
+        ]
+        self._settings = settings
+        self._layout = layout
+        self._listeners = listeners
+        self._links = links
+        self._routes = routes
+        self._on_change = on_change
+        self._command = command
+        self._timing = timing or Timing()
+        self._was_ready = False
+        """Whether all workers have been ready at once."""
+        self._failure: WorkerFailedError | None = None
+        self._stopping = asyncio.Event()
+        self._hurry = asyncio.Event()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every worker serves."""
+        return not self._stopping.is_set() and all(slot.state == "ready" for slot in self.slots)
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the server is on its way out."""
+        return self._stopping.is_set()
+
+    def stop(self) -> None:
+        """Begins to drain; called again, ends everything at once."""
+        (self._hurry if self._stopping.is_set() else self._stopping).set()
+
+    async def run(self) -> None:
+        """Runs until `stop` and the end of the drain.
+
+        Raises:
+            WorkerFailedError: a worker met what a restart does not cure. The others were drained.
+        """
+        keepers = [asyncio.create_task(self._keep(slot)) for slot in self.slots]
+        watch = asyncio.create_task(self._watch_heartbeats())
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            # A defect in one of the tasks ends the server: it must not run on half watched.
+            await asyncio.wait([*keepers, watch, stopping], return_when=asyncio.FIRST_COMPLETED)
+            self._stopping.set()
+            await self._drain(keepers)
+        finally:
+            self._signal_all(signal.SIGKILL)
+            for task in (*keepers, watch, stopping):
+                task.cancel()
+            results = await asyncio.gather(watch, *keepers, return_exceptions=True)
+            for result in results:
+                if isinstance(result, Exception):
+                    log.error("supervisor_task_failed", exc_info=result)
+        if self._failure is not None:
+            raise self._failure
+
+    # One worker's life
+
+    async def _keep(self, slot: Slot) -> None:
+        loop = asyncio.get_running_loop()
+        while not self._stopping.is_set():
+            began = loop.time()
+            status = await self._live(slot)
+            lived_s = loop.time() - began
+            was_ready = slot.state == "ready"
+            slot.process = None
+            slot.state = "stopped" if self._stopping.is_set() else "waiting"
+            self._changed()
+            if self._stopping.is_set():
+                return
+            log.warning("worker_died", server=slot.server, status=status, lived_s=round(lived_s, 3))
+            if self._never_starts(slot, status, was_ready):
+                return
+            # Only now: a worker that is not reaped could still set its bits.
+            self._routes.clear(slot.index)
+            delay_s = slot.backoff.delay_s(lived_s)
+            if delay_s:
+                log.info("worker_restart_delayed", server=slot.server, delay_s=round(delay_s, 3))
+                await self._sleep(delay_s)
+
+    async def _live(self, slot: Slot) -> int | None:
+        """Starts a worker and stays with it until it is reaped; returns its exit status."""
+        slot.incarnation += 1
+        slot.state = "starting"
+        slot.still_s = 0.0
+        slot.beats = self._routes.beats(slot.index)
+        try:
+            process = await WorkerProcess.start(
+                self._command,
+                lambda control: self._document(slot, control),
+                [
+                    *self._listeners.descriptors,
+                    self._links.sockets[slot.index].fileno(),
+                    self._routes.descriptor,
+                ],
+            )
+        except OSError as error:
+            log.error("worker_not_started", server=slot.server, error=str(error))
+            return None
+        slot.process = process
+        log.info("worker_started", server=slot.server, pid=process.pid)
+        if self._stopping.is_set():  # told to stop while it was being started
+            process.control.drain(self._settings.drain_s)
+        listening = asyncio.create_task(self._listen(slot, process))
+        try:
+            status = await process.wait()
+            # What it said last (a fatal reason) is still in the socket; its end follows.
+            await asyncio.wait([listening], timeout=1.0)
+        finally:
+            listening.cancel()
+            process.control.close()
+        return status
+
+    async def _listen(self, slot: Slot, process: WorkerProcess) -> None:
+        try:
+            async for message in process.control.messages():
+                if isinstance(message, Fatal):
+                    self._fail(f"worker {slot.server}: {message.text}", message)
+                else:
+                    self._became_ready(slot, message)
+        except ControlError as error:
+            log.error("worker_control_broken", server=slot.server, error=str(error))
+            process.send_signal(signal.SIGKILL)
+
+    def _became_ready(self, slot: Slot, ready: Ready) -> None:
+        slot.state = "ready"
+        slot.epochs = ready.epochs
+        log.info("worker_ready", server=slot.server, epochs=ready.epochs)
+        self._changed()
+
+    def _never_starts(self, slot: Slot, status: int | None, was_ready: bool) -> bool:
+        """Whether to give up: it exits by itself, again and again, before the first ready."""
+        exits_by_itself = status is not None and status >= 0
+        if was_ready or self._was_ready or not exits_by_itself:
+            return False
+        if slot.incarnation < FIRST_STARTS_MAX:
+            return False
+        self._fail(
+            f"worker {slot.server} ended {slot.incarnation} times before it was ready, last with"
+            f" exit code {status}; its reason is above",
+            None,
+        )
+        return True
+
+    def _fail(self, text: str, fatal: Fatal | None) -> None:
+        if self._failure is None:
+            self._failure = (
+                WorkerFailedError(text, fatal.exit_code) if fatal else WorkerFailedError(text)
+            )
+        self._stopping.set()
+
+    # Between workers
+
+    def _changed(self) -> None:
+        """Brings everything that depends on who is ready up to date."""
+        if self._stopping.is_set():
+            return
+        all_ready = all(slot.state == "ready" for slot in self.slots)
+        self._was_ready = self._was_ready or all_ready
+        self._share_listeners()
+        if all_ready:
+            self._on_change()
+
+    def _share_listeners(self) -> None:
+        """Lets a sibling accept for every worker that is away, so that nobody waits for it."""
+        if not self._was_ready:
+            return  # at first nobody is served before all are: the ready file says when
+        count = len(self.slots)
+        for slot in self.slots:
+            around = (self.slots[(slot.index + step) % count] for step in range(1, count))
+            adopter = next((other for other in around if other.state == "ready"), None)
+            wanted = None if slot.state == "ready" or adopter is None else adopter.index
+            present = slot.adopter
+            if present is not None and self.slots[present].state != "ready":
+                present = None  # it died, and its adoptions with it
+            if present is not None and slot.state != "ready":
+                wanted = present  # stays where it is: a second adopter helps nobody
+            if wanted != present:
+                self._hand_over(slot.index, present, wanted)
+            slot.adopter = wanted
+
+    def _hand_over(self, index: int, present: int | None, wanted: int | None) -> None:
+        if present is not None and (process := self.slots[present].process):
+            process.control.release(index)
+        if wanted is not None and (process := self.slots[wanted].process):
+            process.control.adopt(index)
+
+    async def _watch_heartbeats(self) -> None:
+        timing = self._timing
+        loop = asyncio.get_running_loop()
+        last = loop.time()
+        while True:
+            await asyncio.sleep(timing.poll_s)
+            now = loop.time()
+            # A long gap was ours (the whole machine stood still): it proves nothing about them.
+            elapsed_s = min(now - last, 2 * timing.poll_s)
+            last = now
+            for slot in self.slots:
+                if slot.process is not None:
+                    self._look_at(slot, slot.process, elapsed_s)
+
+    def _look_at(self, slot: Slot, process: WorkerProcess, elapsed_s: float) -> None:
+        beats = self._routes.beats(slot.index)
+        if beats != slot.beats:
+            slot.beats = beats
+            slot.still_s = 0.0
+            return
+        slot.still_s += elapsed_s
+        starting = slot.state == "starting"
+        limit_s = self._timing.still_starting_s if starting else self._timing.still_s
+        if slot.still_s >= limit_s:
+            log.error("worker_hangs", server=slot.server, pid=process.pid, still_s=slot.still_s)
+            slot.still_s = 0.0
+            process.send_signal(signal.SIGKILL)
+
+    # The end
+
+    async def _drain(self, keepers: Sequence[asyncio.Task[None]]) -> None:
+        drain_s = self._settings.drain_s
+        log.info("draining", drain_s=drain_s)
+        # Whoever connects from now on is refused, not left in a queue that nobody empties.
+        self._listeners.close()
+        for slot in self.slots:
+            if slot.process is not None:
+                slot.process.control.drain(drain_s)
+        if await self._finished(keepers, drain_s):
+            return
+        log.warning("drain_time_over")
+        self._signal_all(signal.SIGTERM)
+        if await self._finished(keepers, self._timing.terminate_s):
+            return
+        while True:  # again and again: one may be just about to be started
+            self._signal_all(signal.SIGKILL)
+            if not (await asyncio.wait(keepers, timeout=0.1))[1]:
+                return
+
+    async def _finished(self, keepers: Sequence[asyncio.Task[None]], timeout_s: float) -> bool:
+        """Waits until all workers are gone, the time is over, or the second signal comes."""
+        if self._hurry.is_set():
+            return False
+        finished = asyncio.create_task(asyncio.wait(keepers))
+        hurry = asyncio.create_task(self._hurry.wait())
+        await asyncio.wait(
+            [finished, hurry], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
+        )
+        hurry.cancel()
+        finished.cancel()
+        return all(keeper.done() for keeper in keepers)
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        for slot in self.slots:
+            if slot.process is not None:
+                slot.process.send_signal(number)
+
+    async def _sleep(self, seconds: float) -> None:
+        """Sleeps, but not into the drain."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+
+    def _document(self, slot: Slot, control: int) -> WorkerDocument:
+        return WorkerDocument(
+            index=slot.index,
+            incarnation=slot.incarnation,
+            server=slot.server,
+            workers=len(self.slots),
+            partitions=slot.partitions,
+            supervisor_pid=os.getpid(),
+            link_paths=tuple(map(str, self._links.paths)),
+            fds=WorkerSockets(
+                http=tuple(listener.fileno() for listener in self._listeners.http),
+                tcp=tuple(listener.fileno() for listener in self._listeners.tcp),
+                links=self._links.sockets[slot.index].fileno(),
+                control=control,
+                routes=self._routes.descriptor,
+            ),
+            layout=self._layout,
+            settings=self._settings,
+        )
