@@ -1,1 +1,42 @@
+//! The deterministic state of one partition: commands in; conversations, membership, rows, cursors
+//! and answers out.
+//!
+//! ```text
+//! incoming commands ─ begin ─▶ records ─ sequencer (elsewhere) ─▶ finish ─▶ batch for the log
+//!                                                                   │
+//!                            rollback ◀─ log failed ─┴─ log durable ─▶ commit ─▶ outcomes, deliveries
+//! ```
+//!
+//! Rust owns conversations, membership, rights, rows and cursors; the sequencer owns numbers and
+//! the idempotency keys of sends. No socket, file or clock is touched: time is an argument, and
+//! the log's batches give the same state again.
 
+mod command;
+mod command_keys;
+mod config;
+mod conversation;
+mod dump;
+mod fold;
+mod hash;
+mod ids;
+mod interner;
+mod members;
+mod outcome;
+mod partition;
+mod query;
+pub mod record;
+mod rows;
+mod state;
+
+pub use config::{FOLD_VERSION, Limits, PartitionConfig};
+pub use members::Role;
+pub use outcome::{
+    Audience, Change, Committed, Delivery, DeliveryPage, Disagreement, Incoming, LogBatch, Outcome,
+    Refused, ReplayError, RowKind,
+};
+pub use partition::Partition;
+pub use query::{
+    CatchUpFrom, CatchUpRow, ConversationKind, ConversationsPage, Cursor, EphemeralTarget,
+    HistoryPage, HistoryRow, MemberInfo, MembersPage, Page, Summary, Target, Who, Window,
+};
+pub use record::{RECORD_BYTES, Record};

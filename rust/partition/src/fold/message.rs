@@ -1,0 +1,185 @@
+//! Sends and cursors: who may, and into which conversation.
+
+use super::Fold;
+use super::plan::Plan;
+use crate::command::{self, Command, Cursor, Send, field};
+use crate::conversation::{Conversation, Shape};
+use crate::ids;
+use crate::outcome::{Outcome, Refused};
+use crate::record::{kind, verdict};
+use crate::state::AckKey;
+
+impl Fold {
+    pub(super) fn plan_send(
+        &mut self,
+        command: &Command<'_>,
+        bytes: &[u8],
+    ) -> Result<Plan, Refused> {
+        let send = Send::parse(command.body).map_err(|_| Refused::Malformed)?;
+        if !send.content_is_clean() {
+            return Err(Refused::Malformed);
+        }
+        if !self.batch.replay && send.content.len() > self.config.limits.content_bytes_max {
+            return Err(Refused::TooLarge);
+        }
+        let found = self.state.find_tenant(command.tenant).and_then(|tenant| {
+            let conversation = self.state.find_conversation(tenant, command.conversation)?;
+            Some((conversation, self.state.find_user(tenant, command.user)))
+        });
+        let (conversation, sender) = match found {
+            Some((conversation, sender)) => {
+                if !send.peer.is_empty() {
+                    self.check_peer(conversation, sender, send.peer)?;
+                }
+                (conversation, sender.ok_or(Refused::NotAMember)?)
+            }
+            None => self.add_direct(command, send.peer)?,
+        };
+        let allowed = self.role(conversation, sender).is_some();
+        if !allowed && (command.key.is_empty() || self.batch.replay) {
+            return Err(Refused::NotAMember);
+        }
+        // One who may not send any more still gets the first result of what was sent before.
+        let number = self.push_record(conversation, kind::MESSAGE, command.message_id);
+        let record = &mut self.batch.records[number as usize];
+        if !allowed {
+            record.verdict = verdict::FORBIDDEN;
+        }
+        if !command.key.is_empty() {
+            let hashes = &self.state.hashes;
+            let key = hashes.key(
+                command.tenant,
+                command.conversation,
+                command.user,
+                command.key,
+            );
+            (record.key_high, record.key_low) = (key.high, key.low);
+            record.payload = hashes.payload(field::SEND, send.content);
+        }
+        let start = send.content.as_ptr() as usize - bytes.as_ptr() as usize;
+        let content = match send.content.len() {
+            0 => 0..0,
+            length => start as u32..(start + length) as u32,
+        };
+        Ok(Plan::Send {
+            record: number,
+            sender,
+            allowed,
+            content,
+        })
+    }
+
+    /// A send that names a peer must go to the two users' own conversation.
+    fn check_peer(
+        &self,
+        conversation: u32,
+        sender: Option<u32>,
+        peer: &str,
+    ) -> Result<(), Refused> {
+        let entry = self.state.conversation(conversation);
+        let peer = self.state.find_user(entry.tenant, peer);
+        match (entry.shape.clone(), sender, peer) {
+            (Shape::Direct { a, b }, Some(sender), Some(peer))
+                if (a, b) == (sender, peer) || (b, a) == (sender, peer) =>
+            {
+                Ok(())
+            }
+            _ => Err(Refused::WrongConversation),
+        }
+    }
+
+    /// Adds the direct conversation that a first send creates. Returns it and the sender.
+    fn add_direct(&mut self, command: &Command<'_>, peer: &str) -> Result<(u32, u32), Refused> {
+        if peer.is_empty() {
+            return Err(Refused::NotAMember);
+        }
+        self.check_new_direct(command.tenant, command.user, peer, command.conversation)?;
+        let tenant = self.state.intern_tenant(command.tenant);
+        let sender = self.state.intern_user(tenant, command.user);
+        let peer = self.state.intern_user(tenant, peer);
+        let shape = Shape::Direct { a: sender, b: peer };
+        let entry = Conversation::new(tenant, shape);
+        Ok((
+            self.state.add_conversation(command.conversation, entry),
+            sender,
+        ))
+    }
+
+    /// Whether `id` is the direct conversation of two users and belongs here.
+    pub(crate) fn check_new_direct(
+        &self,
+        tenant: &[u8],
+        user: &str,
+        peer: &str,
+        id: &str,
+    ) -> Result<(), Refused> {
+        if !command::is_name(peer) || peer == user {
+            return Err(Refused::Malformed);
+        }
+        if ids::direct_id(tenant, user, peer) != id {
+            return Err(Refused::WrongConversation);
+        }
+        self.check_partition(tenant, id)
+    }
+
+    pub(super) fn check_partition(&self, tenant: &[u8], id: &str) -> Result<(), Refused> {
+        if ids::partition_of(tenant, id, self.config.count) == self.config.partition {
+            Ok(())
+        } else {
+            Err(Refused::WrongPartition)
+        }
+    }
+
+    pub(super) fn plan_cursor(&mut self, command: &Command<'_>) -> Result<Plan, Refused> {
+        let cursor = Cursor::parse(command.body).map_err(|_| Refused::Malformed)?;
+        let is_ack = command.kind == field::ACK;
+        if is_ack && !cursor.device.is_empty() && !command::is_name(cursor.device) {
+            return Err(Refused::Malformed);
+        }
+        let tenant = self
+            .state
+            .find_tenant(command.tenant)
+            .ok_or(Refused::NotAMember)?;
+        let conversation = self
+            .state
+            .find_conversation(tenant, command.conversation)
+            .ok_or(Refused::NotAMember)?;
+        let user = self
+            .state
+            .find_user(tenant, command.user)
+            .ok_or(Refused::NotAMember)?;
+        if !self.was_in(conversation, user) {
+            return Err(Refused::NotAMember);
+        }
+        let reached = if is_ack {
+            self.acked(user, cursor.device, conversation)
+        } else {
+            let member = self.state.conversation(conversation).members.find(user);
+            Some(member.map_or(0, |member| member.read))
+        };
+        if !self.batch.replay && reached.is_some_and(|reached| reached >= cursor.seq) {
+            return Ok(Plan::Settled(Outcome::Acked));
+        }
+        let record = self.push_record(conversation, kind::UNNUMBERED, command.message_id);
+        let device = is_ack.then(|| cursor.device.into());
+        Ok(Plan::Cursor {
+            record,
+            user,
+            device,
+            seq: cursor.seq,
+        })
+    }
+
+    /// A device's committed cursor, none for one that has none.
+    pub(crate) fn acked(&self, user: u32, device: &str, conversation: u32) -> Option<u64> {
+        let device = self.state.user(user).device(device)?;
+        self.state
+            .acks
+            .get(&AckKey {
+                user,
+                device,
+                conversation,
+            })
+            .copied()
+    }
+}

@@ -1,0 +1,179 @@
+//! [`Partition`]: what the engine holds for every partition it owns.
+
+use std::collections::VecDeque;
+
+use crate::config::PartitionConfig;
+use crate::fold::{Fold, Phase};
+use crate::outcome::{Committed, Disagreement, Incoming, LogBatch, ReplayError};
+use crate::record;
+
+/// State of one partition and at most one batch in flight.
+///
+/// The order of calls is `begin`, numbering of [`Self::records_mut`] by the sequencer, `finish`,
+/// then `commit` once the log has the batch, or `rollback` at any point. `O` says where answers
+/// go; the partition only carries it.
+#[derive(Debug)]
+pub struct Partition<O> {
+    pub(crate) fold: Fold,
+    /// Origins of the batch in flight, one for each command.
+    origins: Vec<O>,
+}
+
+impl<O> Partition<O> {
+    /// An empty partition, before any command.
+    ///
+    /// # Panics
+    /// If the partition's number is not below the count.
+    pub fn new(config: PartitionConfig) -> Self {
+        Self {
+            fold: Fold::new(config),
+            origins: Vec::new(),
+        }
+    }
+
+    pub fn config(&self) -> &PartitionConfig {
+        &self.fold.config
+    }
+
+    /// The last committed position, 0 before the first command.
+    pub fn position(&self) -> u64 {
+        self.fold.state.position()
+    }
+
+    /// The highest committed message id, 0 before the first.
+    pub fn last_message_id(&self) -> u64 {
+        self.fold.state.last_message_id
+    }
+
+    /// Whether a batch is in flight, so that `begin` has to wait.
+    pub fn is_busy(&self) -> bool {
+        self.fold.phase() != Phase::Idle
+    }
+
+    /// Conversations including those of the batch in flight: every record's index is below this.
+    pub fn conversation_count(&self) -> usize {
+        self.fold.state.conversation_count()
+    }
+
+    /// Bytes of all committed rows, without what it costs to keep them.
+    pub fn row_bytes(&self) -> usize {
+        self.fold.state.row_bytes
+    }
+
+    /// Starts a batch from the front of `incoming`: at most `max_commands`, and no more once
+    /// `max_bytes` of commands are reached, but at least one. `time_ms` is the wall clock in
+    /// milliseconds. Returns how many were taken; the batch is in flight if that is not 0.
+    ///
+    /// # Panics
+    /// If a batch is in flight.
+    pub fn begin(
+        &mut self,
+        time_ms: u64,
+        incoming: &mut VecDeque<Incoming<O>>,
+        max_commands: usize,
+        max_bytes: usize,
+    ) -> usize {
+        assert!(!self.is_busy(), "one batch in flight");
+        if incoming.is_empty() {
+            return 0;
+        }
+        self.fold.open(time_ms, false);
+        let (mut taken, mut bytes) = (0, 0);
+        while taken < max_commands.max(1) && (taken == 0 || bytes < max_bytes) {
+            let Some(next) = incoming.pop_front() else {
+                break;
+            };
+            bytes += next.command.len();
+            taken += 1;
+            self.origins.push(next.origin);
+            self.fold.take(next.command);
+        }
+        taken
+    }
+
+    /// The records of the batch in flight as the sequencer sees them.
+    pub fn records(&self) -> &[record::Record] {
+        self.fold.records()
+    }
+
+    /// The buffer to number and how many records it holds. It may hold fewer than the commands
+    /// taken, or none: what needs no number has no record.
+    ///
+    /// # Panics
+    /// If no batch waits for numbering.
+    pub fn records_mut(&mut self) -> (&mut [u8], usize) {
+        let records = self.fold.records_mut();
+        let count = records.len();
+        (record::bytes_mut(records), count)
+    }
+
+    /// Takes the numbering and makes the batch for the log. With a count of 0 there is nothing to
+    /// log, and `commit` may follow at once. After an error only `rollback` may follow.
+    ///
+    /// # Panics
+    /// If no batch waits for numbering.
+    pub fn finish(&mut self) -> Result<LogBatch, Disagreement> {
+        self.fold.finish()
+    }
+
+    /// The log has the batch: it becomes state, visible to queries.
+    ///
+    /// # Panics
+    /// If no finished batch is in flight.
+    pub fn commit(&mut self) -> Committed<O> {
+        let (outcomes, positions) = self.fold.commit();
+        debug_assert_eq!(outcomes.len(), self.origins.len());
+        let outcomes = self.origins.drain(..).zip(outcomes).collect();
+        let deliveries = positions.filter_map(|at| self.delivery(at)).collect();
+        Committed {
+            outcomes,
+            deliveries,
+        }
+    }
+
+    /// Undoes the batch in flight exactly and gives its commands back in their order.
+    ///
+    /// # Panics
+    /// If no batch is in flight.
+    pub fn rollback(&mut self) -> Vec<Incoming<O>> {
+        let commands = self.fold.rollback();
+        let both = self.origins.drain(..).zip(commands);
+        both.map(|(origin, command)| Incoming { command, origin })
+            .collect()
+    }
+
+    /// Starts a batch read from the log: its commands with their message ids. Numbering and
+    /// [`Self::replay_finish_commit`] follow. After an error the partition can only be rolled back.
+    ///
+    /// # Panics
+    /// If a batch is in flight.
+    pub fn replay_begin<'a>(
+        &mut self,
+        time_ms: u64,
+        commands: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<usize, ReplayError> {
+        self.fold.open(time_ms, true);
+        let mut taken = 0;
+        for command in commands {
+            self.fold.take_logged(command.to_vec())?;
+            taken += 1;
+        }
+        Ok(taken)
+    }
+
+    /// Ends a batch of a replay: state without effects. After an error only `rollback` may follow.
+    ///
+    /// # Panics
+    /// If no batch waits for numbering.
+    pub fn replay_finish_commit(&mut self) -> Result<(), ReplayError> {
+        self.fold.finish().map_err(ReplayError::Disagreement)?;
+        self.fold.commit();
+        Ok(())
+    }
+
+    /// The committed state as text, the same for the same history. For tests and simulations:
+    /// it takes as long as the state is big.
+    pub fn dump(&self) -> String {
+        crate::dump::dump(&self.fold.state)
+    }
+}

@@ -1,0 +1,209 @@
+//! What a device missed: rows of all of a user's conversations in position order, by pages.
+
+use core::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+use super::Who;
+use crate::conversation::Conversation;
+use crate::outcome::RowKind;
+use crate::partition::Partition;
+use crate::state::AckKey;
+
+/// Where a catch-up starts or goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CatchUpFrom {
+    /// After this position of a sync token. One above the committed position is foreign, and the
+    /// device's cursors are used instead.
+    Position(u64),
+    /// After the device's cursors: after its ack where it has one, elsewhere after the position of
+    /// its first known ack. A device that never acknowledged anything starts at now.
+    Device,
+    /// Where the page before ended.
+    Next(Cursor),
+}
+
+/// What is carried from page to page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cursor {
+    /// Rows up to this position were in the pages before.
+    pub position: u64,
+    /// Whether the device's cursors hold back rows too.
+    pub by_device: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CatchUpRow {
+    pub position: u64,
+    pub kind: RowKind,
+    pub row: Arc<[u8]>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// In position order, hence in seq order for each conversation.
+    pub rows: Vec<CatchUpRow>,
+    /// Groups that the user is in at `through`; none on pages after the first.
+    pub groups: Option<Vec<Arc<str>>>,
+    /// For the next page.
+    pub next: Cursor,
+    /// Whether nothing is left up to `through`.
+    pub complete: bool,
+    /// The committed position at the time of this page.
+    pub through: u64,
+}
+
+/// The rows of one stay in one conversation that are still to come.
+struct Run<'a> {
+    conversation: &'a Conversation,
+    next: u64,
+    end: u64,
+}
+
+impl<O> Partition<O> {
+    /// One page of what a device missed. At most `max_rows`, and no more once `max_bytes` are
+    /// reached, but at least one if there is one.
+    ///
+    /// Pages follow the committed position: what is committed meanwhile comes in the next page,
+    /// and once a page is complete, everything after its `through` is for live delivery.
+    pub fn catch_up(
+        &self,
+        who: Who<'_>,
+        device: &str,
+        from: CatchUpFrom,
+        max_rows: usize,
+        max_bytes: usize,
+    ) -> Page {
+        let through = self.position();
+        let cursor = match from {
+            CatchUpFrom::Position(position) if position <= through => Cursor {
+                position,
+                by_device: false,
+            },
+            CatchUpFrom::Position(_) | CatchUpFrom::Device => Cursor {
+                position: 0,
+                by_device: true,
+            },
+            CatchUpFrom::Next(cursor) => cursor,
+        };
+        let groups = match from {
+            CatchUpFrom::Next(_) => None,
+            _ => Some(self.groups_of(who)),
+        };
+        let next = Cursor {
+            position: through,
+            ..cursor
+        };
+        let mut page = Page {
+            rows: Vec::new(),
+            groups,
+            next,
+            complete: true,
+            through,
+        };
+        let Some(user) = self.known_user(who) else {
+            return page;
+        };
+        let mut runs = Vec::new();
+        if cursor.by_device {
+            self.runs_by_device(user, device, cursor.position, &mut runs);
+        } else {
+            self.runs(user, cursor.position, |_, _| 0, &mut runs);
+        }
+        merge(runs, &mut page, max_rows.max(1), max_bytes);
+        if !page.complete {
+            page.next.position = page.rows.last().map_or(cursor.position, |row| row.position);
+        }
+        page
+    }
+
+    fn runs_by_device<'a>(
+        &'a self,
+        user: u32,
+        device: &str,
+        position: u64,
+        runs: &mut Vec<Run<'a>>,
+    ) {
+        let state = &self.fold.state;
+        let Some(device) = state.user(user).device(device) else {
+            return;
+        };
+        let first = state.user(user).devices[device as usize].first;
+        let acked = |index, conversation: &Conversation| {
+            let key = AckKey {
+                user,
+                device,
+                conversation: index,
+            };
+            match state.acks.get(&key) {
+                Some(&acked) => acked,
+                None => conversation.first_after(first) - 1,
+            }
+        };
+        self.runs(user, position, acked, runs);
+    }
+
+    /// Runs of rows after `position` and after the number that `seen` gives. A conversation
+    /// without news costs one comparison.
+    fn runs<'a>(
+        &'a self,
+        user: u32,
+        position: u64,
+        seen: impl Fn(u32, &Conversation) -> u64,
+        runs: &mut Vec<Run<'a>>,
+    ) {
+        let state = &self.fold.state;
+        for &index in &state.user(user).conversations {
+            let conversation = state.conversation(index);
+            if conversation.head_position() <= position {
+                continue;
+            }
+            let Some(member) = conversation.members.find(user) else {
+                continue;
+            };
+            let from = conversation
+                .first_after(position)
+                .max(seen(index, conversation) + 1);
+            let end = conversation.head() + 1;
+            for (joined, left) in member.stays() {
+                let (next, end) = (joined.max(from), left.min(end));
+                if next < end {
+                    runs.push(Run {
+                        conversation,
+                        next,
+                        end,
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// Takes rows from all runs by rising position.
+fn merge(mut runs: Vec<Run<'_>>, page: &mut Page, max_rows: usize, max_bytes: usize) {
+    let position = |run: &Run<'_>| run.conversation.row(run.next).position;
+    let mut heap: BinaryHeap<_> = runs
+        .iter()
+        .enumerate()
+        .map(|(place, run)| Reverse((position(run), place)))
+        .collect();
+    let mut bytes = 0;
+    while let Some(Reverse((at, place))) = heap.pop() {
+        if page.rows.len() >= max_rows || (bytes >= max_bytes && !page.rows.is_empty()) {
+            page.complete = false;
+            return;
+        }
+        let run = &mut runs[place];
+        let row = run.conversation.row(run.next);
+        bytes += row.bytes.len();
+        page.rows.push(CatchUpRow {
+            position: at,
+            kind: row.kind,
+            row: row.bytes.clone(),
+        });
+        run.next += 1;
+        if run.next < run.end {
+            heap.push(Reverse((position(run), place)));
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Questions about the committed state. A batch in flight is not seen.
+
+mod catch_up;
+mod deliver;
+mod history;
+mod lists;
+mod rights;
+
+pub use catch_up::{CatchUpFrom, CatchUpRow, Cursor, Page};
+pub use history::{HistoryPage, HistoryRow, Window};
+pub use lists::{ConversationKind, ConversationsPage, MemberInfo, MembersPage, Summary};
+pub use rights::{EphemeralTarget, Target};
+
+use crate::conversation::Conversation;
+use crate::members::Member;
+use crate::outcome::Refused;
+use crate::partition::Partition;
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Who<'a> {
+    pub tenant: &'a [u8],
+    pub user: &'a str,
+}
+
+/// A committed conversation seen by somebody who is or was in it.
+struct View<'a> {
+    index: u32,
+    conversation: &'a Conversation,
+    member: &'a Member,
+}
+
+impl<O> Partition<O> {
+    fn known_user(&self, who: Who<'_>) -> Option<u32> {
+        let tenant = self.fold.state.find_tenant(who.tenant)?;
+        self.fold.state.find_user(tenant, who.user)
+    }
+
+    fn view(&self, who: Who<'_>, conversation: &str) -> Result<View<'_>, Refused> {
+        let state = &self.fold.state;
+        let found = state.find_tenant(who.tenant).and_then(|tenant| {
+            let index = state.find_conversation(tenant, conversation)?;
+            let conversation = state.conversation(index);
+            let member = conversation
+                .members
+                .find(state.find_user(tenant, who.user)?)?;
+            Some(View {
+                index,
+                conversation,
+                member,
+            })
+        });
+        found.ok_or(Refused::NotAMember)
+    }
+}
