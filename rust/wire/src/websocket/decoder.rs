@@ -109,12 +109,11 @@ impl Decoder {
                     })
                 });
                 fragments.append(payload, self.message_bytes_max);
-                fragments.validate(header.fin, header_len, payload_len)?;
                 if !header.fin {
+                    fragments.check_so_far(header_len, payload_len)?;
                     return Ok(Decoded::Fragment { consumed });
                 }
-                fragments.handed_out = true;
-                fragments.event(header_len)?
+                fragments.finish(header_len, payload_len)?
             }
         };
         Ok(Decoded::Frame { consumed, event })
@@ -161,37 +160,42 @@ impl Fragments {
         self.bytes.extend_from_slice(payload);
     }
 
-    /// Checks the text so far; a character may go on in the next fragment, but not past the end.
-    fn validate(&mut self, fin: bool, header_len: usize, payload_len: usize) -> Result<(), Error> {
+    /// Checks the text so far; a character may go on in the next fragment.
+    fn check_so_far(&mut self, header_len: usize, payload_len: usize) -> Result<(), Error> {
         if !self.text {
             return Ok(());
         }
         let unchecked = self.bytes.get(self.valid_bytes..).unwrap_or(&[]);
-        let Err(error) = core::str::from_utf8(unchecked) else {
-            self.valid_bytes = self.bytes.len();
-            return Ok(());
-        };
-        let before = self.bytes.len() - payload_len;
-        self.valid_bytes += error.valid_up_to();
-        if error.error_len().is_some() || fin {
-            return Err(utf8_error(
-                header_len + self.valid_bytes.saturating_sub(before),
-            ));
+        match core::str::from_utf8(unchecked) {
+            Ok(_) => self.valid_bytes = self.bytes.len(),
+            Err(error) => {
+                self.valid_bytes += error.valid_up_to();
+                if error.error_len().is_some() {
+                    return Err(self.utf8_error(self.valid_bytes, header_len, payload_len));
+                }
+            }
         }
         Ok(())
     }
 
-    /// The whole message.
-    fn event(&self, header_len: usize) -> Result<Event<'_>, Error> {
+    /// The whole message, now that its last fragment is stored.
+    fn finish(&mut self, header_len: usize, payload_len: usize) -> Result<Event<'_>, Error> {
+        self.handed_out = true;
         if !self.text {
             return Ok(Event::Binary(&self.bytes));
         }
-        // A second look instead of an unchecked conversion: fragmented text is rare, and this
-        // reads each byte once more, at memory speed.
-        match core::str::from_utf8(&self.bytes) {
-            Ok(text) => Ok(Event::Text(text)),
-            Err(_) => Err(utf8_error(header_len)),
-        }
+        // What earlier fragments brought is read a second time. That is cheaper than it looks,
+        // fragmented text being rare, and spares us an unchecked conversion.
+        core::str::from_utf8(&self.bytes)
+            .map(Event::Text)
+            .map_err(|error| self.utf8_error(error.valid_up_to(), header_len, payload_len))
+    }
+
+    /// The error for byte `at` of the message, of which the last `payload_len` bytes follow the
+    /// header of `header_len` bytes in the input.
+    fn utf8_error(&self, at: usize, header_len: usize, payload_len: usize) -> Error {
+        let earlier = self.bytes.len() - payload_len;
+        utf8_error(header_len + at.saturating_sub(earlier))
     }
 }
 
@@ -285,6 +289,18 @@ mod tests {
         assert!(decoder.fragments.is_none());
     }
 
+    fn second_fragment_error(first: &[u8], fin: bool, second: &[u8]) -> Error {
+        let mut decoder = Decoder::new(Role::Server, 64);
+        let began = decoder
+            .decode(&mut fragment(Opcode::Text, false, first))
+            .map(drop);
+        assert_eq!(began, Ok(()));
+        let mut input = fragment(Opcode::Continuation, fin, second);
+        decoder
+            .decode(&mut input)
+            .expect_err("text that is not UTF-8")
+    }
+
     #[test]
     fn an_error_names_the_byte_that_is_wrong() {
         let mut decoder = Decoder::new(Role::Server, 64);
@@ -292,13 +308,19 @@ mod tests {
         assert_eq!(decoder.decode(&mut input), Err(utf8_error(8)));
 
         // The character began in an earlier frame: the first byte of this one is the best we have.
-        let mut decoder = Decoder::new(Role::Server, 64);
-        let began = decoder
-            .decode(&mut fragment(Opcode::Text, false, b"\xed"))
-            .map(drop);
-        assert_eq!(began, Ok(()));
-        let mut input = fragment(Opcode::Continuation, false, b"\xa0");
-        assert_eq!(decoder.decode(&mut input), Err(utf8_error(6)));
+        assert_eq!(
+            second_fragment_error(b"ok\xed", false, b"\xa0"),
+            utf8_error(6)
+        );
+        assert_eq!(
+            second_fragment_error(b"ok\xc3", false, b"\xa9ab\xff"),
+            utf8_error(9)
+        );
+        assert_eq!(
+            second_fragment_error(b"ok\xc3", true, b"\xa9ab\xff"),
+            utf8_error(9)
+        );
+        assert_eq!(second_fragment_error(b"ok", true, b"ab\xc3"), utf8_error(8));
 
         let error = Decoder::new(Role::Server, 64)
             .decode(&mut [0x81, 0x05])
