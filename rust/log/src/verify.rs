@@ -71,7 +71,7 @@ pub fn verify(fs: &dyn FileSystem, dir: &Path) -> Result<Report, LogError> {
             Some(None) => Length::Unknown,
             None => Length::Open,
         };
-        expected = Some(scan(fs, dir, id, &header, &sealed, &mut report)?);
+        expected = scan(fs, dir, id, &header, &sealed, &mut report)?;
     }
     Ok(report)
 }
@@ -103,7 +103,7 @@ fn header_of(
     }
 }
 
-/// Scans one segment, going on behind damage; returns the position after its last batch.
+/// Scans one segment, going on behind damage; returns the position after its last batch, if that is known.
 fn scan(
     fs: &dyn FileSystem,
     dir: &Path,
@@ -111,12 +111,14 @@ fn scan(
     header: &SegmentHeader,
     length: &Length,
     report: &mut Report,
-) -> Result<u64, LogError> {
+) -> Result<Option<u64>, LogError> {
     let path = id.path(dir);
     let file = fs.open_read(&path).map_err(LogError::io("open", &path))?;
     let found = file.length().map_err(LogError::io("read", &path))?;
+    let mut short = false;
     let counts = match *length {
         Length::Sealed(sealed) if found < sealed => {
+            short = true;
             let what = What::Short { sealed };
             report.damage.push(Damage {
                 file: path.clone(),
@@ -147,7 +149,7 @@ fn scan(
                 report.last_position = scanner.next_position() - 1;
                 continue;
             }
-            Ok(false) => break,
+            Ok(false) => return Ok((!short).then(|| scanner.next_position())),
             Err(ScanError::Damage(what)) => what,
             Err(error) => return Err(scan_error(dir, &segment, &scanner, error)),
         };
@@ -162,10 +164,10 @@ fn scan(
                     offset,
                     bytes: counts - offset,
                 });
-                break;
+                return Ok(None);
             }
             // Cut by the file's end, which has been reported already.
-            (None, What::Batch, Length::Sealed(sealed)) if found < *sealed => break,
+            (None, What::Batch, Length::Sealed(sealed)) if found < *sealed => return Ok(None),
             (Some((at, _)), What::Batch, _) => {
                 let what = What::ValidBehind { at };
                 report.damage.push(Damage {
@@ -182,8 +184,7 @@ fn scan(
         }
         match behind {
             Some((at, position)) => scanner.resume_at(at, position),
-            None => break,
+            None => return Ok(None),
         }
     }
-    Ok(scanner.next_position())
 }
