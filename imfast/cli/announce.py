@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from imfast.cli.sign import sign_token
 from imfast.config.keys import uses_development_secret
-from imfast.gateway.authenticate import Authenticator
 from imfast.supervisor.server import Running
 
 __all__ = ["announce"]
@@ -52,7 +52,7 @@ def _example(running: Running) -> str:
     """A client to paste, or nothing where only the operator's issuer may sign tokens."""
     if not uses_development_secret(running.settings):
         return ""
-    token = Authenticator(running.settings).issue(EXAMPLE_USER, ttl_s=EXAMPLE_TTL_S)
+    token = sign_token(running.settings, EXAMPLE_USER, ttl_s=EXAMPLE_TTL_S)
     url = f"ws://{_url_host(running.host)}:{running.ports['http']}"
     return f"""\
 python - <<'END'

@@ -51,10 +51,10 @@ def resolve_token(token: str | None, user: str | None, data_dir: Path | None) ->
     """
     if user is not None:
         # Imported here: who brings a token needs no server configuration.
+        from imfast.cli.sign import sign_token
         from imfast.config.load import load
-        from imfast.gateway.authenticate import Authenticator
 
-        return Authenticator(load({"data_dir": data_dir}).settings).issue(user, ttl_s=3600.0)
+        return sign_token(load({"data_dir": data_dir}).settings, user, ttl_s=3600.0)
     if token is None:
         raise click.UsageError("who are you? give --token (or IMFAST_TOKEN), or --as USER")
     return token

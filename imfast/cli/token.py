@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from imfast.cli.config_options import config_flags, load_flags
+from imfast.cli.sign import sign_token
 from imfast.config.units import parse_seconds
-from imfast.gateway.authenticate import Authenticator
 from imfast.identifiers import DEFAULT_TENANT, is_identifier
 
 TTL_S_MAX = 366 * 86400.0
@@ -49,4 +49,4 @@ def command(user: str, ttl: float, tenant: str, **flags: Any) -> None:
     Reads the secret of the server whose data directory is given.
     """
     settings = load_flags(flags).settings
-    click.echo(Authenticator(settings).issue(user, ttl_s=ttl, tenant=tenant))
+    click.echo(sign_token(settings, user, ttl_s=ttl, tenant=tenant))

@@ -65,7 +65,8 @@ def token_key(settings: Settings) -> bytes:
         ConfigError: the file that an option names cannot be used.
     """
     if settings.jwt_algorithm != "HS256":
-        assert settings.jwt_public_key_file is not None  # noqa: S101 - config.rules refuses that
+        if settings.jwt_public_key_file is None:
+            raise ConfigError("option jwt_public_key_file: not set")
         return _read(settings.jwt_public_key_file, "jwt_public_key_file")
     if settings.jwt_secret_file is not None:
         return _secret(settings.jwt_secret_file, "jwt_secret_file")

@@ -6,14 +6,11 @@ section 3.1). `sub` is the user, `tenant` the tenant; `exp` must be there.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import jwt
 
-from imfast.config.keys import token_key
-from imfast.config.schema import Settings
 from imfast.errors import ConfigError, TokenExpiredError, TokenInvalidError
 from imfast.identifiers import DEFAULT_TENANT, TenantId, UserId, is_identifier
 from imfast.limits import TOKEN_BYTES
@@ -37,31 +34,40 @@ class Identity:
 
 
 class Authenticator:
-    """Checks tokens, and signs them for development."""
+    """Checks tokens. It never signs any: that is the issuer's, or in development the CLI's."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Reads the key once.
+    def __init__(
+        self,
+        *,
+        algorithm: Literal["HS256", "RS256", "EdDSA"],
+        key: bytes,
+        issuer: str | None = None,
+        audience: str | None = None,
+        leeway_s: float = 0.0,
+    ) -> None:
+        """Takes the rules; see the options jwt_*.
+
+        Args:
+            key: the shared secret, or the public key's PEM.
 
         Raises:
-            ConfigError: the key's file is missing, unreadable or of another kind.
+            ConfigError: the key is not one for the algorithm.
         """
-        self._algorithm = settings.jwt_algorithm
-        self._issuer = settings.jwt_issuer
-        self._audience = settings.jwt_audience
-        self._leeway_s = settings.jwt_leeway_s
-        content = token_key(settings)
+        self._algorithm = algorithm
+        self._issuer = issuer
+        self._audience = audience
+        self._leeway_s = leeway_s
         try:
             # Parsed here, not at every token: a PEM costs more than a signature.
-            self._key = jwt.get_algorithm_by_name(self._algorithm).prepare_key(content)
+            self._key = jwt.get_algorithm_by_name(algorithm).prepare_key(key)
         except (jwt.PyJWTError, ValueError, TypeError) as error:
             raise ConfigError(
-                f"option jwt_public_key_file: {settings.jwt_public_key_file}: no public key for"
-                f" {self._algorithm}: {error}"
+                f"option jwt_public_key_file: holds no public key for {algorithm}: {error}"
             ) from None
         self._options: Any = {
             "require": ["exp", "sub"],
-            "verify_aud": self._audience is not None,
-            "verify_iss": self._issuer is not None,
+            "verify_aud": audience is not None,
+            "verify_iss": issuer is not None,
         }
 
     def verify(self, token: str) -> Identity:
@@ -92,36 +98,6 @@ class Authenticator:
             # From the JSON inside, which is read before the signature is checked.
             raise TokenInvalidError(f"the token is malformed: {type(error).__name__}") from None
         return self._identity(claims)
-
-    def issue(
-        self, user: str, *, ttl_s: float, tenant: str = DEFAULT_TENANT, now_s: float | None = None
-    ) -> str:
-        """Signs a token, for development and for tests.
-
-        Args:
-            ttl_s: seconds until it expires.
-            now_s: wall time in seconds; the clock's when not given.
-
-        Raises:
-            ConfigError: only the issuer can sign: this server knows its public key alone.
-            ValueError: `user` or `tenant` is no identifier.
-        """
-        if self._algorithm != "HS256":
-            raise ConfigError(
-                f"option jwt_algorithm: {self._algorithm}: this server has only the public key;"
-                " the issuer of your tokens signs them"
-            )
-        if not is_identifier(user) or not is_identifier(tenant):
-            raise ValueError("a user or tenant is 1 to 128 bytes of UTF-8 without controls")
-        now = time.time() if now_s is None else now_s
-        claims: dict[str, Any] = {"sub": user, "iat": int(now), "exp": int(now + ttl_s)}
-        if tenant != DEFAULT_TENANT:
-            claims["tenant"] = tenant
-        if self._issuer is not None:
-            claims["iss"] = self._issuer
-        if self._audience is not None:
-            claims["aud"] = self._audience
-        return jwt.encode(claims, self._key, self._algorithm)
 
     def _identity(self, claims: dict[str, Any]) -> Identity:
         user, tenant = claims["sub"], claims.get("tenant", DEFAULT_TENANT)

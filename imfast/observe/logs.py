@@ -53,10 +53,13 @@ def configure_logs(
     """
     stream = stream or sys.stderr
     console = form == "console" or (form == "auto" and stream.isatty())
-    render: list[Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+    # Traces are made into text before the redaction sees them, without source and locals.
+    render: Processor = (
+        structlog.dev.ConsoleRenderer(
+            colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
         if console
-        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_json)]
+        else structlog.processors.JSONRenderer(_json)
     )
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -70,8 +73,9 @@ def configure_logs(
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
                 redact,
-                *render,
+                render,
             ],
         )
     )

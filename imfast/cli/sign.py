@@ -1,0 +1,51 @@
+"""Signs tokens for development: for who can read the server's shared secret, and nobody else."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import jwt
+
+from imfast.config.keys import token_key
+from imfast.config.schema import Settings
+from imfast.errors import ConfigError
+from imfast.identifiers import DEFAULT_TENANT, is_identifier
+
+__all__ = ["sign_token"]
+
+
+def sign_token(
+    settings: Settings,
+    user: str,
+    *,
+    ttl_s: float,
+    tenant: str = DEFAULT_TENANT,
+    now_s: float | None = None,
+) -> str:
+    """Returns a token that a server with these settings accepts.
+
+    Args:
+        ttl_s: seconds until it expires.
+        now_s: wall time in seconds; the clock's when not given.
+
+    Raises:
+        ConfigError: the secret cannot be read, or this server knows a public key alone.
+        ValueError: `user` or `tenant` is no identifier.
+    """
+    if settings.jwt_algorithm != "HS256":
+        raise ConfigError(
+            f"option jwt_algorithm: {settings.jwt_algorithm}: this server has only the public"
+            " key; the issuer of your tokens signs them"
+        )
+    if not is_identifier(user) or not is_identifier(tenant):
+        raise ValueError("a user or tenant is 1 to 128 bytes of UTF-8 without controls")
+    now = time.time() if now_s is None else now_s
+    claims: dict[str, Any] = {"sub": user, "iat": int(now), "exp": int(now + ttl_s)}
+    if tenant != DEFAULT_TENANT:
+        claims["tenant"] = tenant
+    if settings.jwt_issuer is not None:
+        claims["iss"] = settings.jwt_issuer
+    if settings.jwt_audience is not None:
+        claims["aud"] = settings.jwt_audience
+    return jwt.encode(claims, token_key(settings), settings.jwt_algorithm)
