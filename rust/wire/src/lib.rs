@@ -1,3 +1,4 @@
+pub mod frames;
 pub mod http;
 pub mod protobuf;
 pub mod tcp;

@@ -1,0 +1,191 @@
+//! Identifiers: which strings are ids, and how conversations' ids follow from who is in them.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest, Sha256};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+
+use super::limits;
+
+/// Bytes of the hash that a conversation's id carries.
+const HASH_BYTES: usize = 16;
+
+/// Why a string is not an id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdError {
+    Empty,
+    /// Longer than [`limits::ID_BYTES`].
+    TooLong {
+        bytes: usize,
+    },
+    /// A control character at this byte.
+    Control {
+        offset: usize,
+    },
+}
+
+impl fmt::Display for IdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("the id is empty"),
+            Self::TooLong { bytes } => {
+                write!(
+                    f,
+                    "the id has {bytes} bytes, more than {}",
+                    limits::ID_BYTES.max
+                )
+            }
+            Self::Control { offset } => {
+                write!(f, "the id has a control character at byte {offset}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for IdError {}
+
+/// Whether `id` can be a user's, group's, device's or conversation's: 1 to 128 bytes of UTF-8
+/// without control characters (Unicode category Cc).
+pub fn check(id: &str) -> Result<(), IdError> {
+    if id.is_empty() {
+        return Err(IdError::Empty);
+    }
+    if id.len() as u64 > limits::ID_BYTES.max {
+        return Err(IdError::TooLong { bytes: id.len() });
+    }
+    match id.char_indices().find(|(_, char)| char.is_control()) {
+        Some((offset, _)) => Err(IdError::Control { offset }),
+        None => Ok(()),
+    }
+}
+
+/// The id of the direct conversation of two users, whichever of them asks.
+pub fn direct_conversation(tenant: impl AsRef<[u8]>, a: &str, b: &str) -> String {
+    let (first, second) = if a.as_bytes() <= b.as_bytes() {
+        (a, b)
+    } else {
+        (b, a)
+    };
+    hashed(
+        "d.",
+        &[
+            b"direct",
+            tenant.as_ref(),
+            first.as_bytes(),
+            second.as_bytes(),
+        ],
+    )
+}
+
+/// The id of the group that `creator` makes with `key`: a retried create makes the same group.
+pub fn group_conversation(tenant: impl AsRef<[u8]>, creator: &str, key: &str) -> String {
+    hashed(
+        "g.",
+        &[
+            b"group",
+            tenant.as_ref(),
+            creator.as_bytes(),
+            key.as_bytes(),
+        ],
+    )
+}
+
+/// `prefix` and the first 16 bytes of the SHA-256 of the parts, with a 0 between each two.
+fn hashed(prefix: &str, parts: &[&[u8]]) -> String {
+    let mut hash = Sha256::new();
+    for (index, part) in parts.iter().enumerate() {
+        if index > 0 {
+            hash.update([0]);
+        }
+        hash.update(part);
+    }
+    let digest = hash.finalize();
+    let mut id = String::with_capacity(prefix.len() + (HASH_BYTES * 4).div_ceil(3));
+    id.push_str(prefix);
+    URL_SAFE_NO_PAD.encode_string(&digest[..HASH_BYTES], &mut id);
+    id
+}
+
+/// The partition, of `count`, that owns a conversation: hash version 1. Stored data depends on
+/// it, so it never changes; another function would be another version of the layout.
+pub fn partition_of(tenant: impl AsRef<[u8]>, conversation: &str, count: u16) -> u16 {
+    let (tenant, conversation) = (tenant.as_ref(), conversation.as_bytes());
+    // Ids of legal lengths fit; hashing in one piece spares the streaming state's half kilobyte.
+    let mut joined = [0; 2 * limits::ID_BYTES.max as usize + 1];
+    let length = tenant.len() + 1 + conversation.len();
+    let hash = if length <= joined.len() {
+        joined[..tenant.len()].copy_from_slice(tenant);
+        joined[tenant.len() + 1..length].copy_from_slice(conversation);
+        xxh3_64(&joined[..length])
+    } else {
+        let mut state = Xxh3::new();
+        state.update(tenant);
+        state.update(&[0]);
+        state.update(conversation);
+        state.digest()
+    };
+    (((hash >> 32) * u64::from(count)) >> 32) as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_users_of_a_direct_conversation_derive_one_id() {
+        let id = direct_conversation("default", "alice", "bob");
+        assert_eq!(id, direct_conversation("default", "bob", "alice"));
+        assert_ne!(id, direct_conversation("other", "alice", "bob"));
+        assert_eq!(id.len(), "d.".len() + 22);
+        assert_eq!(check(&id), Ok(()));
+    }
+
+    // Computed with hashlib and base64 of Python 3.
+    #[test]
+    fn ids_are_the_ones_that_other_languages_derive() {
+        assert_eq!(
+            direct_conversation("default", "alice", "bob"),
+            "d.iEYfJs38TfkI1HsKySKCMw"
+        );
+        assert_eq!(
+            group_conversation("default", "alice", "9f"),
+            "g.D0eMoYJR6sfT25rHrRhqFA"
+        );
+    }
+
+    #[test]
+    fn ids_of_wrong_length_or_with_controls_are_refused() {
+        assert_eq!(check(""), Err(IdError::Empty));
+        assert_eq!(check(&"x".repeat(128)), Ok(()));
+        assert_eq!(
+            check(&"x".repeat(129)),
+            Err(IdError::TooLong { bytes: 129 })
+        );
+        assert_eq!(check("ab\u{7f}"), Err(IdError::Control { offset: 2 }));
+        assert_eq!(check("a\u{85}"), Err(IdError::Control { offset: 1 }));
+        assert_eq!(check("a\0"), Err(IdError::Control { offset: 1 }));
+        assert_eq!(check("Ünïcode/😀 id"), Ok(()));
+    }
+
+    #[test]
+    fn conversations_spread_over_every_partition() {
+        let mut counts = [0u32; 7];
+        for index in 0..7_000 {
+            counts[usize::from(partition_of("default", &format!("d.{index}"), 7))] += 1;
+        }
+        assert!(
+            counts.iter().all(|&count| (800..1_200).contains(&count)),
+            "{counts:?}"
+        );
+    }
+
+    #[test]
+    fn long_ids_hash_as_short_ones_do() {
+        let long = "x".repeat(400);
+        let expected = xxh3_64(format!("t\0{long}").as_bytes());
+        let expected = ((expected >> 32) * 1_000) >> 32;
+        assert_eq!(u64::from(partition_of("t", &long, 1_000)), expected);
+    }
+}

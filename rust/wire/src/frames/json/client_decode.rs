@@ -1,0 +1,485 @@
+//! Client frames from JSON.
+
+use std::borrow::Cow;
+use std::cell::Cell;
+
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess};
+use serde_json::value::RawValue;
+
+use super::content::Content;
+use super::read::{Fields, Object, fill, flag, ignore, maybe_number, number, read, text, texts};
+use super::{message_of, offset_of, utf8};
+use crate::frames::client::{ClientFrame, Group, Send, Target, Verb};
+use crate::frames::{FrameError, MAX_NUMBER, check};
+
+/// Reads one frame, all of `input` but for whitespace.
+pub fn decode_client(input: &[u8]) -> Result<ClientFrame<'_>, FrameError> {
+    let text = utf8(input)?;
+    let mut values = values(text);
+    let (frame, end) = values
+        .next()
+        .unwrap_or_else(|| (Err(FrameError::malformed(0, "no frame")), text.len()));
+    let frame = frame?;
+    match values.next() {
+        None => Ok(frame),
+        Some(_) => Err(FrameError {
+            id: frame.id,
+            ..FrameError::malformed(end, "more than one frame")
+        }),
+    }
+}
+
+/// The frames of one WebSocket message, which may be several JSON values one after the other.
+/// Each comes with the number of bytes of the message that are read once it is taken. A frame
+/// that is not valid does not hide the ones behind it, as long as it is JSON.
+pub fn values(message: &str) -> Values<'_> {
+    Values { message, offset: 0 }
+}
+
+/// See [`values`].
+#[derive(Debug, Clone)]
+pub struct Values<'a> {
+    message: &'a str,
+    offset: usize,
+}
+
+impl<'a> Iterator for Values<'a> {
+    type Item = (Result<ClientFrame<'a>, FrameError>, usize);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let rest = self.message.get(self.offset..)?;
+        let mut stream = serde_json::Deserializer::from_str(rest).into_iter::<Parsed<'a>>();
+        let result = match stream.next() {
+            None => {
+                self.offset = self.message.len();
+                return None;
+            }
+            Some(Ok(parsed)) => {
+                let end = stream.byte_offset();
+                self.offset += end;
+                parsed.0.frame(self.offset)
+            }
+            Some(Err(error)) => {
+                let (error, end) = explain(rest, &error);
+                let error = FrameError {
+                    offset: error.offset + self.offset,
+                    ..error
+                };
+                self.offset += end;
+                Err(error)
+            }
+        };
+        Some((result, self.offset))
+    }
+}
+
+/// What is wrong with the first value of `text`, and where that value ends. Only this path reads
+/// a frame twice.
+fn explain(text: &str, error: &serde_json::Error) -> (FrameError, usize) {
+    let id = Cell::new(0);
+    let mut scan = IdScan(&id);
+    let readable = Object(&mut scan).deserialize(&mut serde_json::Deserializer::from_str(text));
+    let mut skip = serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>();
+    let (offset, message) = (offset_of(text, error), message_of(error));
+    let (frame_error, end) = match (readable, skip.next()) {
+        (Ok(()), Some(Ok(_))) => (FrameError::invalid(offset, message), skip.byte_offset()),
+        _ => (FrameError::malformed(offset, message), text.len()),
+    };
+    (
+        FrameError {
+            id: id.get(),
+            ..frame_error
+        },
+        end,
+    )
+}
+
+/// Looks for the id of a frame that is not valid; what it finds before a fault stays.
+struct IdScan<'c>(&'c Cell<u64>);
+
+impl<'de> Fields<'de> for IdScan<'_> {
+    const NAME: &'static str = "a frame";
+
+    fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        if key != "id" {
+            return ignore(map);
+        }
+        let raw: &RawValue = map.next_value()?;
+        let id = raw.get().trim_matches('"').parse().unwrap_or(0);
+        self.0.set(if id <= MAX_NUMBER { id } else { 0 });
+        Ok(())
+    }
+}
+
+/// A frame as far as its fields say.
+#[derive(Default)]
+struct Frame<'a> {
+    id: u64,
+    verb: Option<Verb<'a>>,
+    unknown: bool,
+}
+
+impl<'a> Frame<'a> {
+    fn frame(self, end: usize) -> Result<ClientFrame<'a>, FrameError> {
+        let verb = match self.verb {
+            Some(verb) => verb,
+            None if self.unknown => Verb::Unknown,
+            None => {
+                return Err(FrameError {
+                    id: self.id,
+                    ..FrameError::invalid(end, "no verb in the frame")
+                });
+            }
+        };
+        Ok(ClientFrame { id: self.id, verb })
+    }
+}
+
+struct Parsed<'a>(Frame<'a>);
+
+impl<'de> Deserialize<'de> for Parsed<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut frame = Frame::default();
+        Object(&mut frame).deserialize(deserializer)?;
+        Ok(Self(frame))
+    }
+}
+
+impl<'de> Fields<'de> for Frame<'de> {
+    const NAME: &'static str = "a frame";
+
+    fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        let verb = match key {
+            "id" => {
+                self.id = number(map, "id")?;
+                return Ok(());
+            }
+            "send" => Verb::Send(read::<A, SendFields<'de>>(map)?.send()?),
+            "ack" => {
+                let cursor: Cursor<'de> = read(map)?;
+                Verb::Ack {
+                    conversation: cursor.conversation,
+                    seq: cursor.seq,
+                }
+            }
+            "read" => {
+                let cursor: Cursor<'de> = read(map)?;
+                Verb::Read {
+                    conversation: cursor.conversation,
+                    seq: cursor.seq,
+                }
+            }
+            "ping" => {
+                read::<A, Empty>(map)?;
+                Verb::Ping
+            }
+            "connect" => {
+                let connect: Connect<'de> = read(map)?;
+                Verb::Connect {
+                    token: connect.token,
+                    device: connect.device,
+                    sync: connect.sync,
+                }
+            }
+            "refresh" => {
+                let connect: Connect<'de> = read(map)?;
+                Verb::Refresh {
+                    token: connect.token,
+                }
+            }
+            "history" => read::<A, History<'de>>(map)?.verb()?,
+            "conversations" => {
+                let page: Page<'de> = read(map)?;
+                Verb::Conversations {
+                    after: page.after,
+                    limit: page.limit,
+                }
+            }
+            "group" => read::<A, GroupFields<'de>>(map)?.verb()?,
+            _ => {
+                self.unknown = true;
+                return ignore(map);
+            }
+        };
+        if self.verb.is_some() {
+            return Err(A::Error::custom(format_args!(
+                "{key}: more than one verb in the frame"
+            )));
+        }
+        self.verb = Some(verb);
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Empty;
+
+impl<'de> Fields<'de> for Empty {
+    const NAME: &'static str = "ping";
+
+    fn field<A: MapAccess<'de>>(&mut self, _: &str, map: &mut A) -> Result<(), A::Error> {
+        ignore(map)
+    }
+}
+
+#[derive(Default)]
+struct Connect<'a> {
+    token: Cow<'a, str>,
+    device: Cow<'a, str>,
+    sync: Cow<'a, str>,
+}
+
+impl<'de> Fields<'de> for Connect<'de> {
+    const NAME: &'static str = "connect or refresh";
+
+    fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        match key {
+            "token" => self.token = text(map, "token")?,
+            "device" => self.device = text(map, "connect.device")?,
+            "sync" => self.sync = text(map, "connect.sync")?,
+            _ => ignore(map)?,
+        }
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct SendFields<'a> {
+    to: TargetFields<'a>,
+    key: Cow<'a, str>,
+    content: Content<'a>,
+}
+
+impl<'a> SendFields<'a> {
+    fn send<E: Error>(mut self) -> Result<Send<'a>, E> {
+        let body = self.content.take_body().map_err(E::custom)?;
+        Ok(Send {
+            to: self.to.0.ok_or_else(|| E::custom(check::NO_TARGET))?,
+            key: self.key,
+            body,
+            ttl_ms: self.content.ttl_ms,
+            silent: self.content.silent,
+            ephemeral: self.content.ephemeral,
+            headers: self.content.headers,
+        })
+    }
+}
+
+impl<'de> Fields<'de> for SendFields<'de> {
+    const NAME: &'static str = "send";
+
+    fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        match key {
+            "to" => fill(map, &mut self.to),
+            "key" => {
+                self.key = text(map, "send.key")?;
+                Ok(())
+            }
+            _ => self.content.field(key, map),
+        }
+    }
+}
+
+#[derive(Default)]
+struct TargetFields<'a>(Option<Target<'a>>);
+
+impl<'de> Fields<'de> for TargetFields<'de> {
+    const NAME: &'static str = "send.to";
+
+    fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        let target = match key {
+            "user" => Target::User(text(map, "send.to.user")?),
+            "group" => Target::Group(text(map, "send.to.group")?),
+            "conversation" => Target::Conversation(text(map, "send.to.conversation")?),
+            _ => return ignore(map),
+        };
+        if self.0.is_some() {
+            return Err(A::Error::custom(check::MANY_TARGETS));
+        }
+        self.0 = Some(target);
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Cursor<'a> {
+    conversation: Cow<'a, str>,
+    seq: u64,
+}
+
+impl<'de> Fields<'de> for Cursor<'de> {
+    const NAME: &'static str = "ack or read";
+
+    fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        match key {
+            "conversation" => self.conversation = text(map, "conversation")?,
+            "seq" => self.seq = number(map, "seq")?,
+            _ => ignore(map)?,
+        }
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct History<'a> {
+    conversation: Cow<'a, str>,
+    before: Option<u64>,
+    after: Option<u64>,
+    limit: Option<u32>,
+}
+
+impl<'a> History<'a> {
+    fn verb<E: Error>(self) -> Result<Verb<'a>, E> {
+        if self.before.is_some() && self.after.is_some() {
+            return Err(E::custom(check::BEFORE_AND_AFTER));
+        }
+        Ok(Verb::History {
+            conversation: self.conversation,
+            before: self.before,
+            after: self.after,
+            limit: self.limit,
+        })
+    }
+}
+
+impl<'de> Fields<'de> for History<'de> {
+    const NAME: &'static str = "history";
+
+    fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        match key {
+            "conversation" => self.conversation = text(map, "history.conversation")?,
+            "before" => self.before = maybe_number(map, "history.before")?,
+            "after" => self.after = maybe_number(map, "history.after")?,
+            "limit" => self.limit = check::page_limit(number(map, "history.limit")?),
+            _ => ignore(map)?,
+        }
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Page<'a> {
+    conversation: Cow<'a, str>,
+    after: Cow<'a, str>,
+    limit: Option<u32>,
+}
+
+impl<'de> Fields<'de> for Page<'de> {
+    const NAME: &'static str = "conversations or group.members";
+
+    fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        match key {
+            "conversation" => self.conversation = text(map, "group.members.conversation")?,
+            "after" => self.after = text(map, "after")?,
+            "limit" => self.limit = check::page_limit(number(map, "limit")?),
+            _ => ignore(map)?,
+        }
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct GroupFields<'a> {
+    action: Option<Group<'a>>,
+    unknown: bool,
+}
+
+impl<'a> GroupFields<'a> {
+    fn verb<E: Error>(self) -> Result<Verb<'a>, E> {
+        match self.action {
+            Some(action) => Ok(Verb::Group(action)),
+            None if self.unknown => Ok(Verb::Unknown),
+            None => Err(E::custom(check::NO_ACTION)),
+        }
+    }
+}
+
+impl<'de> Fields<'de> for GroupFields<'de> {
+    const NAME: &'static str = "group";
+
+    fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        let action = match key {
+            "create" | "join" | "leave" | "add" | "remove" => {
+                read::<A, Action<'de>>(map)?.group(key)
+            }
+            "members" => {
+                let page: Page<'de> = read(map)?;
+                Group::Members {
+                    conversation: page.conversation,
+                    after: page.after,
+                    limit: page.limit,
+                }
+            }
+            _ => {
+                self.unknown = true;
+                return ignore(map);
+            }
+        };
+        if self.action.is_some() {
+            return Err(A::Error::custom(check::MANY_ACTIONS));
+        }
+        self.action = Some(action);
+        Ok(())
+    }
+}
+
+/// The fields of every action that changes a group.
+#[derive(Default)]
+struct Action<'a> {
+    conversation: Cow<'a, str>,
+    key: Cow<'a, str>,
+    title: Cow<'a, str>,
+    members: Vec<Cow<'a, str>>,
+    users: Vec<Cow<'a, str>>,
+    open: bool,
+}
+
+impl<'a> Action<'a> {
+    fn group(self, name: &str) -> Group<'a> {
+        let Self {
+            conversation,
+            key,
+            title,
+            members,
+            users,
+            open,
+        } = self;
+        match name {
+            "create" => Group::Create {
+                key,
+                title,
+                members,
+                open,
+            },
+            "join" => Group::Join { conversation, key },
+            "leave" => Group::Leave { conversation, key },
+            "add" => Group::Add {
+                conversation,
+                key,
+                users,
+            },
+            _ => Group::Remove {
+                conversation,
+                key,
+                users,
+            },
+        }
+    }
+}
+
+impl<'de> Fields<'de> for Action<'de> {
+    const NAME: &'static str = "a group's action";
+
+    fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        match key {
+            "conversation" => self.conversation = text(map, "group: conversation")?,
+            "key" => self.key = text(map, "group: key")?,
+            "title" => self.title = text(map, "group.create.title")?,
+            "members" => self.members = texts(map, "group.create.members")?,
+            "users" => self.users = texts(map, "group: users")?,
+            "open" => self.open = flag(map, "group.create.open")?,
+            _ => ignore(map)?,
+        }
+        Ok(())
+    }
+}

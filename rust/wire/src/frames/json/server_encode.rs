@@ -1,0 +1,252 @@
+//! Server frames as JSON. Rows are read where they stand and written at once.
+
+use super::write::{
+    array, base64, braces, comma, flag, number, object, optional_flag, optional_number,
+    optional_text, optional_wide, position, raw, string, text,
+};
+use crate::frames::row::{BodyView, EventView, MessageView};
+use crate::frames::server::{Limits, Member, Row, ServerBody, ServerFrame, Summary};
+use crate::protobuf::Malformed;
+
+/// Appends one frame. Fails only where a row is not the protobuf that it claims to be; then
+/// `out` is as it was.
+pub fn encode_server(frame: &ServerFrame<'_>, out: &mut Vec<u8>) -> Result<(), Malformed> {
+    let start = out.len();
+    let mut result = Ok(());
+    braces(out, |out| {
+        optional_number(out, "id", frame.id);
+        result = encode_body(&frame.body, out);
+    });
+    if result.is_err() {
+        out.truncate(start);
+    }
+    result
+}
+
+/// Appends a row as `"message":{…}` or `"event":{…}`.
+pub fn encode_row(row: Row<'_>, out: &mut Vec<u8>) -> Result<(), Malformed> {
+    match row {
+        Row::Message(bytes) => {
+            let view = MessageView::parse(bytes)?;
+            object(out, "message", |out| encode_message(&view, out));
+        }
+        Row::Event(bytes) => {
+            let view = EventView::parse(bytes)?;
+            object(out, "event", |out| encode_event(&view, out));
+        }
+    }
+    Ok(())
+}
+
+fn encode_message(view: &MessageView<'_>, out: &mut Vec<u8>) {
+    text(out, "conversation", view.conversation);
+    optional_number(out, "seq", view.seq);
+    optional_wide(out, "messageId", view.message_id);
+    text(out, "from", view.from);
+    number(out, "timestampMs", view.timestamp_ms);
+    match view.body {
+        Some(BodyView::Json(json)) => raw(out, "json", json),
+        Some(BodyView::Text(body)) => text(out, "text", body),
+        Some(BodyView::Bytes(data)) => base64(out, "base64", data),
+        None => {}
+    }
+    optional_text(out, "contentType", view.content_type);
+    optional_number(out, "ttlMs", view.ttl_ms);
+    if view.has_headers() {
+        object(out, "headers", |out| {
+            for (name, value) in view.headers() {
+                comma(out);
+                string(out, name);
+                out.push(b':');
+                string(out, value);
+            }
+        });
+    }
+    optional_flag(out, "silent", view.silent);
+    optional_flag(out, "ephemeral", view.ephemeral);
+}
+
+fn encode_event(view: &EventView<'_>, out: &mut Vec<u8>) {
+    text(out, "conversation", view.conversation);
+    optional_number(out, "seq", view.seq);
+    optional_wide(out, "messageId", view.message_id);
+    text(out, "type", view.kind);
+    if view.user_count() == 1 {
+        for user in view.users() {
+            text(out, "user", user);
+        }
+    } else if view.user_count() > 1 {
+        array(out, "users", |out| {
+            for user in view.users() {
+                comma(out);
+                string(out, user);
+            }
+        });
+    }
+    optional_text(out, "by", view.by);
+    number(out, "timestampMs", view.timestamp_ms);
+    optional_text(out, "title", view.title);
+}
+
+fn encode_body(body: &ServerBody<'_>, out: &mut Vec<u8>) -> Result<(), Malformed> {
+    match body {
+        ServerBody::Connected {
+            user,
+            session,
+            server,
+            heartbeat_ms,
+            server_time_ms,
+            limits,
+        } => object(out, "connected", |out| {
+            text(out, "user", user);
+            text(out, "session", session);
+            text(out, "server", server);
+            number(out, "heartbeatMs", *heartbeat_ms);
+            number(out, "serverTimeMs", *server_time_ms);
+            encode_limits(limits, out);
+        }),
+        ServerBody::Refreshed { expires_at_ms } => object(out, "refreshed", |out| {
+            number(out, "expiresAtMs", *expires_at_ms);
+        }),
+        ServerBody::Sent {
+            conversation,
+            seq,
+            message_id,
+            partition,
+            position: log_position,
+            timestamp_ms,
+            duplicate,
+        } => object(out, "sent", |out| {
+            text(out, "conversation", conversation);
+            optional_number(out, "seq", *seq);
+            optional_wide(out, "messageId", *message_id);
+            position(out, "position", *partition, *log_position);
+            number(out, "timestampMs", *timestamp_ms);
+            flag(out, "duplicate", *duplicate);
+        }),
+        ServerBody::Acked => object(out, "acked", |_| {}),
+        ServerBody::History { items, more } => {
+            let mut result = Ok(());
+            object(out, "history", |out| {
+                array(out, "items", |out| {
+                    result = items.iter().try_for_each(|row| encode_item(*row, out));
+                });
+                flag(out, "more", *more);
+            });
+            result?;
+        }
+        ServerBody::Conversations { items, more } => {
+            let mut result = Ok(());
+            object(out, "conversations", |out| {
+                array(out, "items", |out| {
+                    result = items
+                        .iter()
+                        .try_for_each(|summary| encode_summary(summary, out));
+                });
+                flag(out, "more", *more);
+            });
+            result?;
+        }
+        ServerBody::Group {
+            conversation,
+            seq,
+            members,
+            more,
+        } => object(out, "group", |out| {
+            text(out, "conversation", conversation);
+            optional_number(out, "seq", *seq);
+            if *seq == 0 || !members.is_empty() {
+                encode_members(members, out);
+                flag(out, "more", *more);
+            }
+        }),
+        ServerBody::Pong { server_time_ms } => object(out, "pong", |out| {
+            number(out, "serverTimeMs", *server_time_ms);
+        }),
+        ServerBody::Error {
+            code,
+            name,
+            retryable,
+            retry_after_ms,
+            message,
+        } => object(out, "error", |out| {
+            number(out, "code", u64::from(*code));
+            text(out, "name", name);
+            flag(out, "retryable", *retryable);
+            optional_number(out, "retryAfterMs", *retry_after_ms);
+            text(out, "message", message);
+        }),
+        ServerBody::Row(row) => encode_row(*row, out)?,
+        ServerBody::Checkpoint { token } => {
+            object(out, "checkpoint", |out| text(out, "token", token));
+        }
+        ServerBody::CaughtUp { token } => object(out, "caughtUp", |out| text(out, "token", token)),
+        ServerBody::TokenExpiring { expires_at_ms } => object(out, "tokenExpiring", |out| {
+            number(out, "expiresAtMs", *expires_at_ms);
+        }),
+        ServerBody::Kicked { reason } => object(out, "kicked", |out| text(out, "reason", reason)),
+        ServerBody::GoAway { reconnect_after_ms } => object(out, "goaway", |out| {
+            number(out, "reconnectAfterMs", *reconnect_after_ms);
+        }),
+        ServerBody::Expired {
+            conversation,
+            from_seq,
+            to_seq,
+        } => object(out, "expired", |out| {
+            text(out, "conversation", conversation);
+            number(out, "fromSeq", *from_seq);
+            number(out, "toSeq", *to_seq);
+        }),
+        ServerBody::Unknown => {}
+    }
+    Ok(())
+}
+
+fn encode_limits(limits: &Limits, out: &mut Vec<u8>) {
+    object(out, "limits", |out| {
+        number(out, "bodyBytes", limits.body_bytes);
+        number(out, "frameBytes", limits.frame_bytes);
+        number(out, "membersPerCall", limits.members_per_call);
+        number(out, "pageItems", limits.page_items);
+    });
+}
+
+fn encode_item(row: Row<'_>, out: &mut Vec<u8>) -> Result<(), Malformed> {
+    comma(out);
+    let mut result = Ok(());
+    braces(out, |out| result = encode_row(row, out));
+    result
+}
+
+fn encode_summary(summary: &Summary<'_>, out: &mut Vec<u8>) -> Result<(), Malformed> {
+    comma(out);
+    let mut result = Ok(());
+    braces(out, |out| {
+        text(out, "conversation", &summary.conversation);
+        text(out, "kind", &summary.kind);
+        optional_text(out, "title", &summary.title);
+        optional_text(out, "peer", &summary.peer);
+        number(out, "seq", summary.seq);
+        number(out, "joinedSeq", summary.joined_seq);
+        number(out, "readSeq", summary.read_seq);
+        number(out, "ackedSeq", summary.acked_seq);
+        number(out, "unread", summary.unread);
+        if let Some(row) = summary.last {
+            object(out, "last", |out| result = encode_row(row, out));
+        }
+    });
+    result
+}
+
+fn encode_members(members: &[Member<'_>], out: &mut Vec<u8>) {
+    array(out, "members", |out| {
+        for member in members {
+            comma(out);
+            braces(out, |out| {
+                text(out, "user", &member.user);
+                text(out, "role", &member.role);
+                number(out, "joinedSeq", member.joined_seq);
+            });
+        }
+    });
+}
