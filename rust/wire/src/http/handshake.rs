@@ -31,11 +31,6 @@ impl AcceptValue {
     }
 }
 
-/// The `Sec-WebSocket-Accept` value for a `Sec-WebSocket-Key` as it stands in its header.
-pub fn accept_value(key: &str) -> String {
-    AcceptValue::of(key).as_str().to_owned()
-}
-
 /// Whether `key` is the base64 of 16 bytes (RFC 6455 section 4.2.1).
 pub(super) fn key_is_valid(key: &str) -> bool {
     // Decoders want room for the next multiple of three.
@@ -54,10 +49,8 @@ mod tests {
 
     #[test]
     fn section_1_3_the_rfcs_key_gives_the_rfcs_answer() {
-        assert_eq!(
-            accept_value("dGhlIHNhbXBsZSBub25jZQ=="),
-            "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-        );
+        let value = AcceptValue::of("dGhlIHNhbXBsZSBub25jZQ==");
+        assert_eq!(value.as_str(), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
 
     #[test]

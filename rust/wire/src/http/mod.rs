@@ -15,7 +15,6 @@ pub use client::{
     ClientError, ClientHandshake, ClientParsed, parse_client_response, write_client_handshake,
 };
 pub use error::Error;
-pub use handshake::accept_value;
 pub use headers::Headers;
 pub use origin::OriginPolicy;
 pub use request::{Limits, Parsed, Request, parse};
