@@ -54,10 +54,10 @@ fi
 
 if [[ $purpose == test ]]; then
     has strace || need "strace" strace strace strace
-    cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 || {
+    if has cargo && ! { cargo fmt --version && cargo clippy --version; } >/dev/null 2>&1; then
         missing+=("rustfmt and clippy")
         rustup_hint=${rustup_hint:-rustup component add rustfmt clippy}
-    }
+    fi
 fi
 
 ((${#missing[@]})) || exit 0

@@ -126,7 +126,6 @@ def test_drivers_are_imported_in_one_adapter_folder_only() -> None:
 
 
 def test_client_is_imported_without_loading_a_native_module() -> None:
-    pytest.importorskip("imfast.client")
     program = (
         "import sys, imfast.client\n"
         "print([m for m in sys.modules if m.startswith(('imfast._engine', 'imfast._core'))])"
