@@ -29,9 +29,9 @@ class Field(NamedTuple):
 Schema = tuple[Field, ...]
 
 _CONTENT: Schema = (
-    Field(6, "json", STRING),
-    Field(7, "text", STRING),
-    Field(8, "bytes", BYTES),
+    Field(6, "json", STRING, oneof="body"),
+    Field(7, "text", STRING, oneof="body"),
+    Field(8, "bytes", BYTES, oneof="body"),
     Field(9, "contentType", STRING),
     Field(10, "ttlMs", UINT),
     Field(11, "headers", "Header", repeated=True),
@@ -94,9 +94,9 @@ MESSAGES: Final[dict[str, Schema]] = {
     "Refresh": (Field(1, "token", STRING),),
     "Refreshed": (Field(1, "expiresAtMs", UINT),),
     "Target": (
-        Field(1, "user", STRING),
-        Field(2, "group", STRING),
-        Field(3, "conversation", STRING),
+        Field(1, "user", STRING, oneof="target"),
+        Field(2, "group", STRING, oneof="target"),
+        Field(3, "conversation", STRING, oneof="target"),
     ),
     "Send": (Field(1, "to", "Target"), Field(2, "key", STRING), *_CONTENT),
     "Header": (Field(1, "name", STRING), Field(2, "value", STRING)),

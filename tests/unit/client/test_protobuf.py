@@ -29,6 +29,12 @@ def full_name(descriptor: Descriptor) -> str:
     return descriptor.full_name.removeprefix("imfast.v1.")
 
 
+def oneof_of(field: FieldDescriptor) -> str:
+    """The oneof of a field; one that only stands for `optional` is none."""
+    oneof = field.containing_oneof
+    return oneof.name if oneof and len(oneof.fields) > 1 else ""
+
+
 def table_of(descriptor: Descriptor) -> tuple[Field, ...]:
     return tuple(
         Field(
@@ -36,7 +42,7 @@ def table_of(descriptor: Descriptor) -> tuple[Field, ...]:
             field.json_name,
             KINDS.get(field.type) or full_name(field.message_type),
             field.is_repeated,
-            field.containing_oneof.name if field.containing_oneof else "",
+            oneof_of(field),
         )
         for field in sorted(descriptor.fields, key=lambda field: field.number)
     )
@@ -111,7 +117,8 @@ def fill(message: Any, name: str, value: dict[str, Any]) -> None:
 
 
 def without_zeros(name: str, value: dict[str, Any]) -> dict[str, Any]:
-    """What Google's writer leaves: zeros only where a oneof shows their presence."""
+    """What Google's writer leaves: zeros only of fields whose presence counts."""
+    present = {field.json_name for field in new(name).DESCRIPTOR.fields if field.has_presence}
     result = {}
     for field in MESSAGES[name]:
         if field.name not in value:
@@ -123,7 +130,7 @@ def without_zeros(name: str, value: dict[str, Any]) -> dict[str, Any]:
                 if field.repeated
                 else without_zeros(field.kind, ours)
             )
-        elif field.repeated or ours:
+        elif field.repeated or ours or field.name in present:
             result[field.name] = ours
     return result
 
