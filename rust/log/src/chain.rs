@@ -152,13 +152,19 @@ impl SegmentList {
         self.with(|listed| listed.last_position)
     }
 
-    /// First position the log holds, and the segments from the one that holds `position` on.
+    /// First position the log holds, and the segments from the one that holds `position` on; none beyond the
+    /// last position.
     pub(crate) fn from(&self, position: u64) -> (u64, Vec<Segment>) {
         self.with(|listed| {
             let segments = &listed.segments;
             let behind = segments.partition_point(|segment| segment.base_position <= position);
             let oldest = segments.first().map_or(1, |segment| segment.base_position);
-            (oldest, segments[behind.saturating_sub(1)..].to_vec())
+            let from = if position > listed.last_position {
+                segments.len()
+            } else {
+                behind.saturating_sub(1)
+            };
+            (oldest, segments[from..].to_vec())
         })
     }
 
@@ -228,7 +234,7 @@ mod tests {
             base_position,
             length: 64,
         };
-        let list = SegmentList::new(vec![segment(1, 5), segment(2, 9), segment(3, 9)], 8);
+        let list = SegmentList::new(vec![segment(1, 5), segment(2, 9), segment(3, 9)], 9);
         let indexes = |position| {
             let (oldest, found) = list.from(position);
             assert_eq!(oldest, 5);
@@ -240,5 +246,6 @@ mod tests {
         assert_eq!(indexes(5), [1, 2, 3]);
         assert_eq!(indexes(8), [1, 2, 3]);
         assert_eq!(indexes(9), [3]);
+        assert_eq!(indexes(10), [0; 0]);
     }
 }
