@@ -43,18 +43,28 @@ const _: () = assert!(
     "the layout is shared by processes"
 );
 
-/// How a call to [`Bucket::set`] ended.
+/// Where a call to [`Bucket::set`] put the worker.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Placed {
-    /// The worker's bit stands with the key.
+    /// With the key.
     InSlot,
-    /// No slot is free: the caller sets the overflow bit and remembers it.
-    Full,
+    /// In the overflow, as no slot was free: the caller remembers which keys of its own are there.
+    Overflow,
 }
 
 impl<W: Word, const SLOTS: usize> Bucket<W, SLOTS> {
-    /// Sets `worker`'s bit (one bit of [`WORKERS`]) for `key`. The caller fences.
+    /// Sets `worker`'s bit (one bit of [`WORKERS`]) for `key`. What the caller reads afterwards is at least
+    /// as new as whatever an owner published before it read this bucket without the bit.
     pub(crate) fn set(&self, key: u64, worker: u64) -> Placed {
+        let placed = self.set_in_slot(key, worker);
+        if placed == Placed::Overflow {
+            self.overflow.mask.set_bits(worker);
+        }
+        W::fence();
+        placed
+    }
+
+    fn set_in_slot(&self, key: u64, worker: u64) -> Placed {
         loop {
             let mut same = None;
             let mut free = None;
@@ -72,7 +82,7 @@ impl<W: Word, const SLOTS: usize> Bucket<W, SLOTS> {
             let placed = match (same, free) {
                 (Some((slot, mask)), _) => slot.join(key, mask, worker),
                 (None, Some(slot)) => slot.claim(worker) && slot.publish(key, worker),
-                (None, None) => return Placed::Full,
+                (None, None) => return Placed::Overflow,
             };
             if placed {
                 return Placed::InSlot;

@@ -60,20 +60,10 @@ fn empty<const SLOTS: usize>() -> Modelled<SLOTS> {
     }
 }
 
-/// As a writer does: the overflow bit where no slot is free.
-fn set<const SLOTS: usize>(bucket: &Modelled<SLOTS>, key: u64, worker: u64) -> Placed {
-    let placed = bucket.set(key, worker);
-    if placed == Placed::Full {
-        bucket.overflow.mask.set_bits(worker);
-    }
-    AtomicU64::fence();
-    placed
-}
-
 fn clear<const SLOTS: usize>(bucket: &Modelled<SLOTS>, placed: &Placed, key: u64, worker: u64) {
     match placed {
         Placed::InSlot => bucket.clear(key, worker),
-        Placed::Full => bucket.overflow.mask.clear_bits(worker),
+        Placed::Overflow => bucket.overflow.mask.clear_bits(worker),
     }
 }
 
@@ -94,9 +84,9 @@ fn two_workers_setting_one_key_are_both_found_and_both_leave() {
         let bucket = Arc::new(empty::<2>());
         let other = {
             let bucket = Arc::clone(&bucket);
-            thread::spawn(move || set(&bucket, ALICE, 1))
+            thread::spawn(move || bucket.set(ALICE, 1))
         };
-        let mine = set(&bucket, ALICE, 2);
+        let mine = bucket.set(ALICE, 2);
         assert_eq!(bucket.workers(ALICE) & 2, 2);
         let theirs = other.join().expect("no panic in a model thread");
 
@@ -113,15 +103,15 @@ fn two_workers_setting_one_key_are_both_found_and_both_leave() {
 fn slot_reclaimed_for_another_key_loses_no_worker_and_keeps_no_wrong_bit() {
     explore(3, || {
         let bucket = Arc::new(empty::<1>());
-        set(&bucket, ALICE, 1);
+        bucket.set(ALICE, 1);
         let leaver_and_claimer = {
             let bucket = Arc::clone(&bucket);
             thread::spawn(move || {
                 bucket.clear(ALICE, 1);
-                set(&bucket, BOB, 1) // the mask is the same again: a join may take it for unchanged
+                bucket.set(BOB, 1) // the mask is the same again: a join may take it for unchanged
             })
         };
-        let joined = set(&bucket, ALICE, 2);
+        let joined = bucket.set(ALICE, 2);
         assert_eq!(bucket.workers(ALICE) & 2, 2);
         let claimed = leaver_and_claimer
             .join()
@@ -142,14 +132,14 @@ fn three_workers_over_one_slot_are_all_found() {
         let spawn = |key, worker| {
             let bucket = Arc::clone(&bucket);
             thread::spawn(move || {
-                let placed = set(&bucket, key, worker);
+                let placed = bucket.set(key, worker);
                 assert_eq!(bucket.workers(key) & worker, worker);
                 clear(&bucket, &placed, key, worker);
-                set(&bucket, key, worker)
+                bucket.set(key, worker)
             })
         };
         let (first, second) = (spawn(ALICE, 1), spawn(BOB, 2));
-        set(&bucket, ALICE, 4);
+        bucket.set(ALICE, 4);
         first.join().expect("no panic in a model thread");
         second.join().expect("no panic in a model thread");
         assert_eq!(bucket.workers(ALICE) & 5, 5);
@@ -164,18 +154,17 @@ fn three_workers_over_one_slot_are_all_found() {
 fn session_and_owner_do_not_miss_each_other() {
     explore(3, || {
         let bucket = Arc::new(empty::<1>());
-        set(&bucket, BOB, 2);
+        bucket.set(BOB, 2);
         bucket.clear(BOB, 2);
         let committed = Arc::new(AtomicU64::new(0));
         let session = {
             let (bucket, committed) = (Arc::clone(&bucket), Arc::clone(&committed));
             thread::spawn(move || {
-                set(&bucket, ALICE, 1);
+                bucket.set(ALICE, 1);
                 committed.load_acquire()
             })
         };
-        committed.store_release(1);
-        AtomicU64::fence();
+        committed.publish(1);
         let seen = bucket.workers(ALICE);
         let bound = session.join().expect("no panic in a model thread");
         assert!(
@@ -194,19 +183,18 @@ fn session_joining_a_slot_and_owner_do_not_miss_each_other() {
         let first = {
             let bucket = Arc::clone(&bucket);
             thread::spawn(move || {
-                let placed = set(&bucket, ALICE, 2);
+                let placed = bucket.set(ALICE, 2);
                 clear(&bucket, &placed, ALICE, 2);
             })
         };
         let session = {
             let (bucket, committed) = (Arc::clone(&bucket), Arc::clone(&committed));
             thread::spawn(move || {
-                set(&bucket, ALICE, 1);
+                bucket.set(ALICE, 1);
                 committed.load_acquire()
             })
         };
-        committed.store_release(1);
-        AtomicU64::fence();
+        committed.publish(1);
         let seen = bucket.workers(ALICE);
         let bound = session.join().expect("no panic in a model thread");
         first.join().expect("no panic in a model thread");
@@ -221,11 +209,11 @@ fn session_joining_a_slot_and_owner_do_not_miss_each_other() {
 fn clearing_a_worker_that_died_in_a_claim_frees_its_slot_beside_live_ones() {
     explore(3, || {
         let bucket = Arc::new(empty::<2>());
-        set(&bucket, ALICE, 1);
+        bucket.set(ALICE, 1);
         assert!(bucket.slots[1].claim(1)); // and dies before it writes the key
         let alive = {
             let bucket = Arc::clone(&bucket);
-            thread::spawn(move || set(&bucket, ALICE, 2))
+            thread::spawn(move || bucket.set(ALICE, 2))
         };
         bucket.clear_worker(1);
         let placed = alive.join().expect("no panic in a model thread");

@@ -3,7 +3,6 @@
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::atomic::AtomicU64;
 
 use xxhash_rust::xxh3::{Xxh3Builder, xxh3_64_with_seed};
 
@@ -77,7 +76,7 @@ impl RouteTable {
     /// Makes a table of `buckets` buckets of 128 bytes and returns its memfd, for [`RouteTable::map`] here
     /// and in other processes. The descriptor is close-on-exec; `name` shows in `/proc` only.
     ///
-    /// Give a bucket for every two or three keys: at that load one bucket in a thousand overflows.
+    /// Give a bucket for every two keys: at that load one bucket in a thousand overflows.
     pub fn create(name: &str, buckets: u64) -> Result<OwnedFd, RouteError> {
         use std::os::fd::AsFd;
         let bytes = table_bytes(buckets).filter(|_| buckets > 0);
@@ -209,8 +208,7 @@ impl RouteTable {
             word.load_relaxed() <= position,
             "a committed position went back"
         );
-        word.store_release(position);
-        AtomicU64::fence();
+        word.publish(position);
     }
 
     /// Epoch of the partition's owner, 0 while nobody has opened it.

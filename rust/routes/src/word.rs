@@ -16,6 +16,13 @@ pub(crate) trait Word {
     fn clear_bits(&self, bits: u64);
     /// A sequentially consistent fence: either of two threads that write, fence and read sees the other.
     fn fence();
+
+    /// Stores a value and fences: what is read afterwards was not written after somebody missed the value.
+    #[inline]
+    fn publish(&self, value: u64) {
+        self.store_release(value);
+        Self::fence();
+    }
 }
 
 impl Word for AtomicU64 {

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use crate::bucket::Placed;
 use crate::table::{RouteTable, worker_bit};
@@ -58,11 +57,9 @@ impl RouteWriter {
             .get(&index)
             .is_some_and(|keys| keys.contains(&key));
         let bucket = self.table.bucket(key);
-        if !overflowed && bucket.set(key, worker_bit(self.worker)) == Placed::Full {
+        if !overflowed && bucket.set(key, worker_bit(self.worker)) == Placed::Overflow {
             self.overflow.entry(index).or_default().push(key);
-            bucket.overflow.mask.set_bits(worker_bit(self.worker));
         }
-        AtomicU64::fence();
     }
 
     /// Ends the route of `key` to this worker; nothing when there is none.
