@@ -1,0 +1,97 @@
+"""A worker that speaks the supervisor's contract and does nothing else. Standard library only.
+
+It beats twenty times a second by raising its counter in the fake route table, accepts on its
+own and on adopted listeners, and greets each connection with its server's name.
+
+STUB_BEHAVIOUR: `exit` ends before ready with status 3, `fatal` reports damaged data, `garbage`
+writes what is no control line, `late` takes its time for a restart, `stubborn` ignores drain and
+SIGTERM; empty: behaves.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import selectors
+import signal
+import socket
+import struct
+import sys
+import time
+
+BEHAVIOUR = os.environ.get("STUB_BEHAVIOUR", "")
+BEAT_S = 0.05
+
+
+def main() -> None:
+    document = json.loads(os.fdopen(int(sys.argv[1]), "rb").read())
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if os.getppid() != document["supervisor_pid"]:
+        sys.exit(0)
+    control = socket.socket(fileno=document["fds"]["control"])
+    if BEHAVIOUR == "exit":
+        sys.exit(3)
+    if BEHAVIOUR == "fatal":
+        control.sendall(b'{"fatal": "partition 0: segment 7 is damaged", "exit": 7}\n')
+        sys.exit(7)
+    if BEHAVIOUR == "garbage" and document["incarnation"] == 1:
+        control.sendall(b"not json\n")
+    if BEHAVIOUR == "late" and document["incarnation"] > 1:
+        time.sleep(1.5)
+    if BEHAVIOUR == "stubborn":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    Worker(document, control).run()
+
+
+class Worker:
+    def __init__(self, document: dict, control: socket.socket) -> None:
+        self.document = document
+        self.control = control
+        self.http = [socket.socket(fileno=fd) for fd in document["fds"]["http"]]
+        self.selector = selectors.DefaultSelector()
+        self.selector.register(control, selectors.EVENT_READ, self.read_control)
+        self.accept_on(document["index"])
+        self.held: list[socket.socket] = []
+        self.beats = 0
+
+    def run(self) -> None:
+        epochs = {str(p): self.document["incarnation"] for p in self.document["partitions"]}
+        ready = {"ready": True, "partitions": self.document["partitions"], "epochs": epochs}
+        self.control.sendall(json.dumps(ready).encode() + b"\n")
+        while True:
+            self.beats += 1
+            place = self.document["index"] * 8
+            os.pwrite(self.document["fds"]["routes"], struct.pack("<Q", self.beats), place)
+            deadline = time.monotonic() + BEAT_S
+            while (left := deadline - time.monotonic()) > 0:
+                for key, _ in self.selector.select(left):
+                    key.data()
+
+    def accept_on(self, index: int) -> None:
+        listener = self.http[index]
+        self.selector.register(listener, selectors.EVENT_READ, lambda: self.greet(listener))
+
+    def greet(self, listener: socket.socket) -> None:
+        try:
+            connection, _ = listener.accept()
+        except BlockingIOError:
+            return
+        connection.sendall(self.document["server"].encode())
+        self.held.append(connection)
+
+    def read_control(self) -> None:
+        lines = self.control.recv(65536)
+        if not lines:
+            sys.exit(0)
+        for line in lines.splitlines():
+            message = json.loads(line)
+            if "adopt" in message:
+                self.accept_on(message["adopt"])
+            elif "release" in message:
+                self.selector.unregister(self.http[message["release"]])
+            elif "drain" in message and BEHAVIOUR != "stubborn":
+                sys.exit(0)
+
+
+main()
