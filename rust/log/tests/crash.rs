@@ -188,6 +188,20 @@ fn killed_process_loses_nothing_with_durability_os() {
 }
 
 #[test]
+fn batch_that_a_killed_writer_left_in_the_cache_is_durable_once_the_log_is_open() {
+    let fs = SimFs::new();
+    let mut log = open(&fs).log;
+    // The write comes through, its sync does not.
+    fs.stop_after(1);
+    let batch = batch_of(1, 3, "in flight");
+    assert!(log.append_now(&batch).is_err());
+    let fs = fs.kill();
+    assert_eq!(open(&fs).last_position, 3);
+    let log = open(&fs.crash(Tear::Lost)).log;
+    assert_eq!(batches(&log, 1).unwrap(), [batch]);
+}
+
+#[test]
 fn power_cut_with_durability_os_leaves_a_log_that_opens_up_to_the_sealed_part() {
     let options = OpenOptions {
         durability: Durability::Os,

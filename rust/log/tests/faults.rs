@@ -1,8 +1,4 @@
 //! Failing writes and syncs, on the simulated disk.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that unwraps fails at the line that is wrong"
-)]
 
 mod common;
 
