@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NewType
 
 from imfast.limits import ID_BYTES
@@ -13,6 +14,9 @@ TenantId = NewType("TenantId", str)
 
 DEFAULT_TENANT = TenantId("default")
 """The tenant of a token that names none."""
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def is_identifier(value: object) -> bool:
@@ -28,4 +32,4 @@ def is_identifier(value: object) -> bool:
         return False
     if len(encoded) > ID_BYTES.default:
         return False
-    return not any(c < " " or "\x7f" <= c <= "\x9f" for c in value)
+    return _CONTROL.search(value) is None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import Protocol
 
+from imfast.errors import StartError
+
 __all__ = ["EngineRouteTable", "RouteTable"]
 
 
@@ -29,8 +31,10 @@ class EngineRouteTable:
 
     def __init__(self, buckets: int) -> None:
         # Imported here: nothing else of the command line needs the native module.
-        from imfast import _engine
-
+        try:
+            from imfast import _engine
+        except ImportError as error:
+            raise StartError(f"the native module is not there ({error}): `make build`") from None
         self._engine = _engine
         self.descriptor: int = _engine.create_route_table(buckets)
 

@@ -21,7 +21,7 @@ import structlog
 from imfast.config.keys import ensure_development_secret, uses_development_secret
 from imfast.config.schema import Settings, cores
 from imfast.config.worker_document import Layout
-from imfast.errors import DataDirectoryError, InsecureSecretError
+from imfast.errors import ConfigError, DataDirectoryError, InsecureSecretError
 from imfast.supervisor.admin import Admin
 from imfast.supervisor.data_directory import DataDirectory, unusable
 from imfast.supervisor.durable_file import write_atomically
@@ -128,6 +128,8 @@ def _open(settings: Settings, stack: ExitStack) -> _Opened:
             " the development secret; set jwt_secret_file, or jwt_algorithm and"
             " jwt_public_key_file"
         )
+    if settings.ready_file is not None and not settings.ready_file.parent.is_dir():
+        raise ConfigError(f"option ready_file: {settings.ready_file}: its directory does not exist")
     stack.enter_context(DataDirectory(settings.data_dir))
     try:
         layout = open_layout(

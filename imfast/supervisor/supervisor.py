@@ -203,7 +203,9 @@ class Supervisor:
     def _became_ready(self, slot: Slot, ready: Ready) -> None:
         slot.state = "ready"
         slot.epochs = ready.epochs
-        log.info("worker_ready", server=slot.server, epochs=ready.epochs)
+        log.info(
+            "worker_ready", server=slot.server, partitions=ready.partitions, epochs=ready.epochs
+        )
         self._changed()
 
     def _never_starts(self, slot: Slot, status: int | None, was_ready: bool) -> bool:

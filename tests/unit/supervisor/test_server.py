@@ -228,6 +228,13 @@ def test_more_connections_than_open_files_is_refused(start: Start):
     assert "option connections_max: 4000000: this process may open" in server.log
 
 
+def test_ready_file_that_can_never_be_written_is_refused(start: Start, tmp_path: Path):
+    server = start(ready_file=tmp_path / "nowhere" / "ready.json")
+    assert server.exit_code() == ExitCode.USAGE
+    assert "option ready_file:" in server.log
+    assert not (tmp_path / "data").exists()
+
+
 def test_data_directory_is_private_and_has_the_secret(start: Start, tmp_path: Path):
     start().ready()
     data = tmp_path / "data"
