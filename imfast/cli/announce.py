@@ -59,7 +59,7 @@ python - <<'END'
 import asyncio, imfast
 async def main():
     async with imfast.connect("{url}", token="{token}") as im:
-        print(await im.send(to="{EXAMPLE_USER}", text="hello, me"))
+        print(await im.send(to="bob", text="hello"))
         async for update in im:
             print(update)
 asyncio.run(main())
