@@ -141,11 +141,6 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Whether a user or device id is one: 1 to 128 bytes without control characters.
-pub(crate) fn is_name(name: &str) -> bool {
-    (1..=128).contains(&name.len()) && !name.chars().any(char::is_control)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,11 +164,5 @@ mod tests {
             }
             .content_is_clean()
         );
-    }
-
-    #[test]
-    fn names_are_bounded_and_free_of_controls() {
-        assert!(is_name("alice") && is_name(&"ü".repeat(64)));
-        assert!(!is_name("") && !is_name("a\nb") && !is_name(&"x".repeat(129)));
     }
 }

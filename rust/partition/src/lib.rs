@@ -18,7 +18,6 @@ mod conversation;
 mod dump;
 mod fold;
 mod hash;
-mod ids;
 mod interner;
 mod members;
 mod outcome;

@@ -45,6 +45,10 @@ pub(crate) struct Member {
     pub(crate) last_send: u64,
     pub(crate) read: u64,
     /// Earlier stays, oldest first; almost nobody has any.
+    #[expect(
+        clippy::box_collection,
+        reason = "8 bytes instead of 24 in each of 100,000 members"
+    )]
     earlier: Option<Box<Vec<(u64, u64)>>>,
 }
 

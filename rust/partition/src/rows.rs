@@ -1,6 +1,7 @@
 //! Rows: the encoded `imfast.v1.Message` or `Event` that is stored, delivered and listed.
 
-use imfast_wire::protobuf::{Reader, put_bytes, put_number};
+use imfast_wire::frames::row::write_row_prefix;
+use imfast_wire::protobuf::put_bytes;
 
 /// Fields 1 to 5, which both kinds share.
 #[derive(Debug, Clone, Copy)]
@@ -15,11 +16,14 @@ pub(crate) struct Prefix<'a> {
 
 impl Prefix<'_> {
     fn put(&self, out: &mut Vec<u8>) {
-        put_bytes(out, 1, self.conversation.as_bytes());
-        put_number(out, 2, self.seq);
-        put_number(out, 3, self.message_id);
-        put_bytes(out, 4, self.user.as_bytes());
-        put_number(out, 5, self.time_ms);
+        let Self {
+            conversation,
+            seq,
+            message_id,
+            user,
+            time_ms,
+        } = *self;
+        write_row_prefix(out, conversation, seq, message_id, user, time_ms);
     }
 }
 
@@ -45,27 +49,14 @@ pub(crate) fn put_event<'a>(
     put_bytes(out, 8, title.as_bytes());
 }
 
-/// Type and users of an event that `put_event` wrote.
-pub(crate) fn read_event(row: &[u8]) -> (&str, Vec<&str>) {
-    let mut change = "";
-    let mut users = Vec::new();
-    let mut reader = Reader::new(row);
-    while let Ok(Some((number, value))) = reader.field() {
-        match number {
-            6 => change = value.text(0).unwrap_or_default(),
-            7 => users.extend(value.text(0)),
-            _ => {}
-        }
-    }
-    (change, users)
-}
-
 #[cfg(test)]
 mod tests {
+    use imfast_wire::frames::row::EventView;
+
     use super::*;
 
     #[test]
-    fn event_users_and_type_come_back() {
+    fn event_reads_as_it_was_written() {
         let prefix = Prefix {
             conversation: "g.x",
             seq: 2,
@@ -74,7 +65,22 @@ mod tests {
             time_ms: 5,
         };
         let mut row = Vec::new();
-        put_event(&mut row, prefix, "joined", ["bob", "carol"].into_iter(), "");
-        assert_eq!(read_event(&row), ("joined", vec!["bob", "carol"]));
+        put_event(
+            &mut row,
+            prefix,
+            "joined",
+            ["bob", "carol"].into_iter(),
+            "t",
+        );
+        let event = EventView::parse(&row).expect("valid");
+        assert_eq!(
+            (event.conversation, event.seq, event.message_id),
+            ("g.x", 2, 9)
+        );
+        assert_eq!(
+            (event.by, event.timestamp_ms, event.kind, event.title),
+            ("alice", 5, "joined", "t")
+        );
+        assert_eq!(event.users().collect::<Vec<_>>(), ["bob", "carol"]);
     }
 }

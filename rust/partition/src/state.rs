@@ -136,6 +136,7 @@ impl State {
     }
 
     pub(crate) fn user_count(&self) -> usize {
+        debug_assert_eq!(self.users.len(), self.user_names.len());
         self.users.len()
     }
 
@@ -171,6 +172,7 @@ impl State {
     }
 
     pub(crate) fn conversation_count(&self) -> usize {
+        debug_assert_eq!(self.conversations.len(), self.conversation_ids.len());
         self.conversations.len()
     }
 

@@ -1,6 +1,7 @@
 //! Groups: creating them and changing who is in.
 
 use hashbrown::{HashMap, HashSet};
+use imfast_wire::frames::id;
 
 use super::Fold;
 use super::overlay::{GroupChanges, Pending, Standing, since_record};
@@ -8,7 +9,6 @@ use super::plan::{ChangeKind, EventPlan, Plan};
 use crate::command::{self, Command, Create, field};
 use crate::conversation::{Conversation, Shape};
 use crate::hash::KeyHash;
-use crate::ids;
 use crate::members::Role;
 use crate::outcome::{Outcome, Refused};
 
@@ -26,10 +26,11 @@ struct Asked<'a> {
 impl Fold {
     pub(super) fn plan_create(&mut self, command: &Command<'_>) -> Result<Plan, Refused> {
         let create = Create::parse(command.body).map_err(|_| Refused::Malformed)?;
-        if command.key.is_empty() {
+        let key = core::str::from_utf8(command.key).map_err(|_| Refused::Malformed)?;
+        if key.is_empty() {
             return Err(Refused::Malformed);
         }
-        if ids::group_id(command.tenant, command.user, command.key) != command.conversation {
+        if id::group_conversation(command.tenant, command.user, key) != command.conversation {
             return Err(Refused::WrongConversation);
         }
         self.check_partition(command.tenant, command.conversation)?;
@@ -157,9 +158,9 @@ impl Fold {
             command,
         };
         match command.kind {
-            field::JOIN => self.plan_join(asked),
+            field::JOIN => self.plan_join(&asked),
             field::LEAVE => self.plan_leave(&asked),
-            field::ADD => self.plan_add(asked),
+            field::ADD => self.plan_add(&asked),
             _ => self.plan_remove(&asked),
         }
     }
@@ -197,7 +198,7 @@ impl Fold {
         }
     }
 
-    fn plan_join(&mut self, asked: Asked<'_>) -> Result<Plan, Refused> {
+    fn plan_join(&mut self, asked: &Asked<'_>) -> Result<Plan, Refused> {
         let conversation = asked.conversation;
         if asked.role.is_some() {
             return Ok(Plan::Unchanged { conversation });
@@ -236,9 +237,9 @@ impl Fold {
         Ok(self.let_out(asked, ChangeKind::Left, user, vec![user], heir))
     }
 
-    fn plan_add(&mut self, asked: Asked<'_>) -> Result<Plan, Refused> {
+    fn plan_add(&mut self, asked: &Asked<'_>) -> Result<Plan, Refused> {
         let conversation = asked.conversation;
-        let by = check_manager(&asked)?;
+        let by = check_manager(asked)?;
         let names = command::users(asked.command.body).map_err(|_| Refused::Malformed)?;
         self.check_named(&names)?;
         let tenant = self.state.conversation(conversation).tenant;
@@ -287,7 +288,7 @@ impl Fold {
     }
 
     /// Members from the next record on. Who enters an empty group owns it.
-    fn let_in(&mut self, asked: Asked<'_>, by: u32, users: Vec<u32>) -> Plan {
+    fn let_in(&mut self, asked: &Asked<'_>, by: u32, users: Vec<u32>) -> Plan {
         let since = since_record(self.batch.records.len());
         let changes = self.group_changes(asked.conversation);
         let new_owner = if changes.count == 0 {
@@ -311,7 +312,7 @@ impl Fold {
                 },
             );
         }
-        self.event(&asked, ChangeKind::Joined, by, users, new_owner)
+        self.event(asked, ChangeKind::Joined, by, users, new_owner)
     }
 
     fn let_out(
@@ -385,7 +386,7 @@ impl Fold {
         if !self.batch.replay && names.len() > self.config.limits.users_per_command_max {
             return Err(Refused::TooLarge);
         }
-        let all_are_names = names.iter().all(|name| command::is_name(name));
+        let all_are_names = names.iter().all(|name| id::check(name).is_ok());
         if all_are_names {
             Ok(())
         } else {

@@ -1,10 +1,11 @@
 //! Sends and cursors: who may, and into which conversation.
 
+use imfast_wire::frames::id;
+
 use super::Fold;
 use super::plan::Plan;
-use crate::command::{self, Command, Cursor, Send, field};
+use crate::command::{Command, Cursor, Send, field};
 use crate::conversation::{Conversation, Shape};
-use crate::ids;
 use crate::outcome::{Outcome, Refused};
 use crate::record::{kind, verdict};
 use crate::state::AckKey;
@@ -105,25 +106,25 @@ impl Fold {
         ))
     }
 
-    /// Whether `id` is the direct conversation of two users and belongs here.
+    /// Whether `conversation` is that of two users and belongs here.
     pub(crate) fn check_new_direct(
         &self,
         tenant: &[u8],
         user: &str,
         peer: &str,
-        id: &str,
+        conversation: &str,
     ) -> Result<(), Refused> {
-        if !command::is_name(peer) || peer == user {
+        if id::check(peer).is_err() || peer == user {
             return Err(Refused::Malformed);
         }
-        if ids::direct_id(tenant, user, peer) != id {
+        if id::direct_conversation(tenant, user, peer) != conversation {
             return Err(Refused::WrongConversation);
         }
-        self.check_partition(tenant, id)
+        self.check_partition(tenant, conversation)
     }
 
-    pub(super) fn check_partition(&self, tenant: &[u8], id: &str) -> Result<(), Refused> {
-        if ids::partition_of(tenant, id, self.config.count) == self.config.partition {
+    pub(super) fn check_partition(&self, tenant: &[u8], conversation: &str) -> Result<(), Refused> {
+        if id::partition_of(tenant, conversation, self.config.count) == self.config.partition {
             Ok(())
         } else {
             Err(Refused::WrongPartition)
@@ -133,7 +134,7 @@ impl Fold {
     pub(super) fn plan_cursor(&mut self, command: &Command<'_>) -> Result<Plan, Refused> {
         let cursor = Cursor::parse(command.body).map_err(|_| Refused::Malformed)?;
         let is_ack = command.kind == field::ACK;
-        if is_ack && !cursor.device.is_empty() && !command::is_name(cursor.device) {
+        if is_ack && !cursor.device.is_empty() && id::check(cursor.device).is_err() {
             return Err(Refused::Malformed);
         }
         let tenant = self

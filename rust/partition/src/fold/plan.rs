@@ -2,8 +2,10 @@
 
 use core::ops::Range;
 
+use imfast_wire::frames::id;
+
 use super::{Fold, overlay};
-use crate::command::{self, Command, field};
+use crate::command::{Command, field};
 use crate::conversation::Shape;
 use crate::hash::KeyHash;
 use crate::members::Role;
@@ -88,7 +90,7 @@ impl Fold {
         if !has_its_id && (!self.batch.replay || is_numbered(command.kind)) {
             return Err(Refused::Malformed);
         }
-        if !command::is_name(command.user) {
+        if id::check(command.user).is_err() {
             return Err(Refused::Malformed);
         }
         match command.kind {

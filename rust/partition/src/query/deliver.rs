@@ -1,8 +1,9 @@
 //! Committed rows with their audience, at commit and again for links that resume.
 
+use imfast_wire::frames::row::EventView;
+
 use crate::outcome::{Change, Delivery, DeliveryPage, RowKind};
 use crate::partition::Partition;
-use crate::rows;
 
 impl<O> Partition<O> {
     /// The delivery of a committed position, none for a command without a row.
@@ -31,12 +32,12 @@ impl<O> Partition<O> {
 
     fn change(&self, tenant: u32, event: &[u8]) -> Change {
         let state = &self.fold.state;
-        let (kind, users) = rows::read_event(event);
-        let users = users
-            .into_iter()
+        let event = EventView::parse(event).expect("we wrote this row");
+        let users = event
+            .users()
             .filter_map(|name| state.find_user(tenant, name));
         let users = users.map(|user| state.user_name(user).clone()).collect();
-        match kind {
+        match event.kind {
             "created" | "joined" => Change {
                 joined: users,
                 left: Vec::new(),

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use imfast_wire::frames::id;
+
 use super::Who;
 use crate::conversation::Shape;
-use crate::ids;
+use crate::members::Member;
 use crate::outcome::{Audience, Refused};
 use crate::partition::Partition;
 
@@ -26,25 +28,25 @@ impl<O> Partition<O> {
     /// Whether the user may send here, and to whom it goes. Nothing is created.
     pub fn may_send(&self, who: Who<'_>, target: Target<'_>) -> Result<EphemeralTarget, Refused> {
         match target {
-            Target::Conversation(id) => self.may_send_to(who, id),
+            Target::Conversation(conversation) => self.may_send_to(who, conversation),
             Target::Peer(peer) => {
-                let id = ids::direct_id(who.tenant, who.user, peer);
+                let conversation = id::direct_conversation(who.tenant, who.user, peer);
                 self.fold
-                    .check_new_direct(who.tenant, who.user, peer, &id)?;
+                    .check_new_direct(who.tenant, who.user, peer, &conversation)?;
                 let audience = Audience::Direct {
                     a: who.user.into(),
                     b: peer.into(),
                 };
                 Ok(EphemeralTarget {
-                    conversation: id.into(),
+                    conversation: conversation.into(),
                     audience,
                 })
             }
         }
     }
 
-    fn may_send_to(&self, who: Who<'_>, id: &str) -> Result<EphemeralTarget, Refused> {
-        let view = self.view(who, id)?;
+    fn may_send_to(&self, who: Who<'_>, conversation: &str) -> Result<EphemeralTarget, Refused> {
+        let view = self.view(who, conversation)?;
         if !view.member.is_in() {
             return Err(Refused::NotAMember);
         }
@@ -75,10 +77,7 @@ impl<O> Partition<O> {
         list.filter(|&&index| {
             let entry = state.conversation(index);
             matches!(entry.shape, Shape::Group { .. })
-                && entry
-                    .members
-                    .find(user)
-                    .is_some_and(|member| member.is_in())
+                && entry.members.find(user).is_some_and(Member::is_in)
         })
         .map(|&index| state.conversation_id(index).clone())
         .collect()
