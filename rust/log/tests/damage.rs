@@ -265,3 +265,19 @@ fn damage_names_file_offset_and_cure() {
     );
     assert!(text.contains("restore the file from a backup"), "{text}");
 }
+
+#[test]
+fn stale_batch_of_another_epoch_behind_the_end_is_cut_and_not_believed() {
+    // As a disk may show that gives a file blocks of a deleted one.
+    let fs = small_log();
+    let stale = read(&fs, &segments(&fs, dir())[0])[SEGMENT_HEADER_BYTES..].to_vec();
+    let path = &segments(&fs, dir())[3];
+    overwrite(&fs, path, HEADER, &stale);
+    let opened = open(&fs);
+    let cut = opened.cut.unwrap();
+    assert_eq!(
+        (&cut.file, cut.offset, cut.bytes),
+        (path, HEADER, stale.len() as u64)
+    );
+    assert_eq!(opened.last_position, 8);
+}

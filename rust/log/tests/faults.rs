@@ -68,10 +68,12 @@ fn failed_write_that_cannot_be_cut_off_poisons() {
     drop(log);
     let opened = open(&fs);
     assert_eq!(
-        opened.cut.map(|cut| (cut.offset, cut.bytes)),
+        opened.cut.as_ref().map(|cut| (cut.offset, cut.bytes)),
         Some((HEADER, 51))
     );
     assert_eq!(opened.last_position, 0);
+    drop(opened);
+    assert_eq!(fs.used(), HEADER, "only the new segment's header is left");
 }
 
 #[test]

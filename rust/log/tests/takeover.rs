@@ -81,3 +81,16 @@ fn restarts_without_work_leave_no_files() {
     }
     assert_eq!(fs.list(dir()).unwrap(), ["0000000001-0000000005.log"]);
 }
+
+#[test]
+fn epoch_that_an_opener_published_and_never_used_is_not_given_again() {
+    let fs = SimFs::new();
+    drop(open(&fs));
+    fs.stop_after(1);
+    assert!(
+        try_open(&fs, options()).is_err(),
+        "died before its segment was there"
+    );
+    let fs = fs.kill();
+    assert_eq!(open(&fs).epoch, 3);
+}
