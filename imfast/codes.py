@@ -15,7 +15,7 @@ __all__ = ["CLOSES", "CODES", "Close", "CloseInfo", "Code", "CodeInfo"]
 
 
 class Code(IntEnum):
-    """Errors: 1xxx request, 2xxx not allowed, 3xxx conflict, 4xxx limits, 5xxx server."""
+    """1xxx request, 2xxx not allowed, 3xxx conflict, 4xxx limits, 5xxx server."""
 
     MALFORMED_FRAME = 1001
     #: Bytes that are not JSON, not protobuf or cut off. What follows on the connection cannot be
@@ -26,7 +26,7 @@ class Code(IntEnum):
     #: A field of the wrong type or out of range; none or more than one of a choice. The message
     #: names the field.
     INVALID_ID = 1004
-    #: An id that breaks the rule.
+    #: A user, group, device or conversation id that breaks the rule.
     NOT_CONNECTED = 2001
     #: Any other verb before `connected`, or an HTTP request without a token.
     TOKEN_INVALID = 2002
@@ -178,7 +178,7 @@ CODES: Final[Mapping[Code, CodeInfo]] = MappingProxyType(
         ),
         Code.INVALID_ID: CodeInfo(
             name="invalid_id",
-            message="A user, group or device id is not 1 to 128 bytes of UTF-8 without control characters.",
+            message="An id is not 1 to 128 bytes of UTF-8 without control characters.",
             retryable=False,
             close=None,
             http=400,

@@ -115,8 +115,8 @@ TOKEN_BYTES: Final = Limit(
 TTL_MS: Final = Limit(
     name="ttl_ms",
     default=31_536_000_000,
-    min=1000,
-    max=315_360_000_000,
+    min=31_536_000_000,
+    max=31_536_000_000,
     unit="milliseconds",
     meaning="The longest life that a message may be given.",
 )

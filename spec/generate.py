@@ -1,7 +1,7 @@
 """Generate the error codes and limits of Rust and Python from ``codes.toml`` and ``limits.toml``.
 
-``python spec/generate.py`` writes the four files; ``--check`` writes nothing and fails when one
-of them is not what would be written.
+``python spec/generate.py`` writes the four modules and the tables of ``wire.md``; ``--check``
+writes nothing and fails when one of them is not what would be written.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def rust_codes(codes: Sequence[Entry], closes: Sequence[Entry]) -> str:
     ]
     names = {close["number"]: close["name"] for close in closes}
     for code in codes:
-        close = f"Some(&close::{names[code['close']].upper()})" if "close" in code else "None"
+        closing = f"Some(&close::{names[code['close']].upper()})" if "close" in code else "None"
         out += [
             *_wrap("///", code["when"]),
             f"pub static {code['name'].upper()}: Code = Code {{",
@@ -127,7 +127,7 @@ def rust_codes(codes: Sequence[Entry], closes: Sequence[Entry]) -> str:
             f"    name: {_string(code['name'])},",
             f"    message: {_string(code['message'])},",
             f"    retryable: {str(code['retryable']).lower()},",
-            f"    close: {close},",
+            f"    close: {closing},",
             f"    http: {code['http']},",
             "};",
             "",
@@ -159,7 +159,10 @@ def rust_codes(codes: Sequence[Entry], closes: Sequence[Entry]) -> str:
             "    };",
             "",
         ]
-    out += ["    /// Every close code, in the order of the numbers.", "    pub static ALL: &[&Close] = &["]
+    out += [
+        "    /// Every close code, in the order of the numbers.",
+        "    pub static ALL: &[&Close] = &[",
+    ]
     out += [f"        &{close['name'].upper()}," for close in closes]
     out += ["    ];", "}", ""]
     return "\n".join(out)
@@ -220,7 +223,7 @@ def python_codes(codes: Sequence[Entry], closes: Sequence[Entry]) -> str:
         "",
         "",
         "class Code(IntEnum):",
-        '    """Errors: 1xxx request, 2xxx not allowed, 3xxx conflict, 4xxx limits, 5xxx server."""',
+        '    """1xxx request, 2xxx not allowed, 3xxx conflict, 4xxx limits, 5xxx server."""',
         "",
     ]
     for code in codes:
@@ -266,17 +269,23 @@ def python_codes(codes: Sequence[Entry], closes: Sequence[Entry]) -> str:
     ]
     names = {close["number"]: close["name"] for close in closes}
     for code in codes:
-        close = f"Close.{names[code['close']].upper()}" if "close" in code else "None"
+        closing = f"Close.{names[code['close']].upper()}" if "close" in code else "None"
         out += [
             f"        Code.{code['name'].upper()}: CodeInfo(",
             f"            name={_string(code['name'])},",
             f"            message={_string(code['message'])},",
             f"            retryable={code['retryable']},",
-            f"            close={close},",
+            f"            close={closing},",
             f"            http={code['http']},",
             "        ),",
         ]
-    out += ["    }", ")", "", "CLOSES: Final[Mapping[Close, CloseInfo]] = MappingProxyType(", "    {"]
+    out += [
+        "    }",
+        ")",
+        "",
+        "CLOSES: Final[Mapping[Close, CloseInfo]] = MappingProxyType(",
+        "    {",
+    ]
     for close in closes:
         out += [
             f"        Close.{close['name'].upper()}: CloseInfo(",
@@ -329,10 +338,68 @@ def python_limits(limits: Sequence[Entry]) -> str:
             words if len(words) <= LINE else words + "  # noqa: E501",
             ")",
         ]
-    out += ["", "#: Every limit by its name.", "LIMITS: Final[Mapping[str, Limit]] = MappingProxyType(", "    {"]
+    out += [
+        "",
+        "#: Every limit by its name.",
+        "LIMITS: Final[Mapping[str, Limit]] = MappingProxyType(",
+        "    {",
+    ]
     out += [f"        {_string(limit['name'])}: {limit['name'].upper()}," for limit in limits]
     out += ["    }", ")", ""]
     return "\n".join(out)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def document(
+    text: str, codes: Sequence[Entry], closes: Sequence[Entry], limits: Sequence[Entry]
+) -> str:
+    """``wire.md`` with its tables, each between two marks, as the catalogues say."""
+    yes = {True: "yes", False: "no"}
+    tables = {
+        "codes": _table(
+            ["code", "name", "retryable", "close", "HTTP", "when"],
+            [
+                (
+                    c["number"],
+                    c["name"],
+                    yes[c["retryable"]],
+                    c.get("close", ""),
+                    c["http"],
+                    c["when"],
+                )
+                for c in codes
+            ],
+        ),
+        "closes": _table(
+            ["close", "name", "reconnect", "when"],
+            [(c["number"], c["name"], yes[c["reconnect"]], c["when"]) for c in closes],
+        ),
+        "limits": _table(
+            ["limit", "default", "range", "unit", "what is limited"],
+            [
+                (
+                    one["name"],
+                    one["default"],
+                    "fixed" if one["min"] == one["max"] else f"{one['min']} to {one['max']}",
+                    one["unit"],
+                    one["meaning"],
+                )
+                for one in limits
+            ],
+        ),
+    }
+    for name, table in tables.items():
+        before, begin, rest = text.partition(f"<!-- {name}: generated -->\n")
+        _, end, after = rest.partition("<!-- end -->")
+        if not begin or not end:
+            raise SpecError(f"wire.md: the marks of the table {name} are missing")
+        text = f"{before}{begin}\n{table}\n\n{end}{after}"
+    return text
 
 
 def outputs() -> dict[Path, str]:
@@ -349,6 +416,9 @@ def outputs() -> dict[Path, str]:
         frames / "limits.rs": rust_limits(limits),
         ROOT / "imfast" / "codes.py": python_codes(codes, closes),
         ROOT / "imfast" / "limits.py": python_limits(limits),
+        SPEC / "wire.md": document(
+            (SPEC / "wire.md").read_text(encoding="utf-8"), codes, closes, limits
+        ),
     }
 
 

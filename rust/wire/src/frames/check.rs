@@ -1,11 +1,171 @@
-//! Rules that both encodings share: choices of which exactly one is made, JSON bodies, headers.
+//! Rules that both encodings share: choices of which exactly one is made, JSON bodies, headers
+//! while a frame is read; lengths and ids ([`verb`]) once it is.
 
 use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::client::{Body, Header};
-use super::{JSON_DEPTH, limits};
+use super::client::{Body, Group, Header, Send, Target, Verb};
+use super::codes::{self, Code};
+use super::server::Limits;
+use super::{JSON_DEPTH, id, limits};
+
+/// Why a request is refused, and what to say beyond the code's own words.
+pub type Refusal = (&'static Code, Cow<'static, str>);
+
+/// Whether a request keeps the limits of [`limits`] and those that `connected` announced, as far
+/// as it can be told from the request alone.
+pub fn verb(verb: &Verb<'_>, announced: &Limits) -> Result<(), Refusal> {
+    match verb {
+        Verb::Connect { token, device, .. } => {
+            at_most("token", token, limits::TOKEN_BYTES.max)?;
+            an_id("connect.device", device)
+        }
+        Verb::Refresh { token } => at_most("token", token, limits::TOKEN_BYTES.max),
+        Verb::Send(message) => send(message, announced),
+        Verb::Ack { conversation, .. } | Verb::Read { conversation, .. } => {
+            an_id("conversation", conversation)
+        }
+        Verb::History {
+            conversation,
+            limit,
+            ..
+        } => {
+            an_id("history.conversation", conversation)?;
+            a_page("history.limit", *limit, announced)
+        }
+        Verb::Conversations { after, limit } => {
+            an_id_or_none("conversations.after", after)?;
+            a_page("conversations.limit", *limit, announced)
+        }
+        Verb::Group(action) => group(action, announced),
+        Verb::Ping | Verb::Unknown => Ok(()),
+    }
+}
+
+fn send(send: &Send<'_>, announced: &Limits) -> Result<(), Refusal> {
+    match &send.to {
+        Target::User(id) => an_id("send.to.user", id)?,
+        Target::Group(id) => an_id("send.to.group", id)?,
+        Target::Conversation(id) => an_id("send.to.conversation", id)?,
+    }
+    a_key("send.key", &send.key)?;
+    if send.body.len() as u64 > announced.body_bytes {
+        let text = format!("the body: at most {} bytes", announced.body_bytes);
+        return Err((&codes::BODY_TOO_LARGE, text.into()));
+    }
+    if let Body::Bytes { content_type, .. } = &send.body {
+        at_most(
+            "send.contentType",
+            content_type,
+            limits::CONTENT_TYPE_BYTES.max,
+        )?;
+    }
+    if send.ttl_ms > limits::TTL_MS.max {
+        return Err(invalid(format!(
+            "send.ttlMs: at most {}",
+            limits::TTL_MS.max
+        )));
+    }
+    let header_bytes: usize = send
+        .headers
+        .iter()
+        .map(|header| header.name.len() + header.value.len())
+        .sum();
+    if header_bytes as u64 > limits::HEADERS_BYTES.max {
+        let text = format!("send.headers: at most {} bytes", limits::HEADERS_BYTES.max);
+        return Err((&codes::HEADERS_TOO_LARGE, text.into()));
+    }
+    Ok(())
+}
+
+fn group(group: &Group<'_>, announced: &Limits) -> Result<(), Refusal> {
+    match group {
+        Group::Create {
+            key,
+            title,
+            members,
+            ..
+        } => {
+            if key.is_empty() {
+                return Err(invalid("group.create.key: is needed".to_owned()));
+            }
+            a_key("group.create.key", key)?;
+            at_most("group.create.title", title, limits::TITLE_BYTES.max)?;
+            users("group.create.members", members, announced)
+        }
+        Group::Join { conversation, key } | Group::Leave { conversation, key } => {
+            an_id("group: conversation", conversation)?;
+            a_key("group: key", key)
+        }
+        Group::Add {
+            conversation,
+            key,
+            users: named,
+        }
+        | Group::Remove {
+            conversation,
+            key,
+            users: named,
+        } => {
+            an_id("group: conversation", conversation)?;
+            a_key("group: key", key)?;
+            users("group: users", named, announced)
+        }
+        Group::Members {
+            conversation,
+            after,
+            limit,
+        } => {
+            an_id("group.members.conversation", conversation)?;
+            an_id_or_none("group.members.after", after)?;
+            a_page("group.members.limit", *limit, announced)
+        }
+    }
+}
+
+fn invalid(text: String) -> Refusal {
+    (&codes::INVALID_ARGUMENT, text.into())
+}
+
+fn an_id(name: &str, value: &str) -> Result<(), Refusal> {
+    id::check(value).map_err(|error| (&codes::INVALID_ID, format!("{name}: {error}").into()))
+}
+
+fn an_id_or_none(name: &str, value: &str) -> Result<(), Refusal> {
+    if value.is_empty() {
+        Ok(())
+    } else {
+        an_id(name, value)
+    }
+}
+
+fn at_most(name: &str, value: &str, bytes: u64) -> Result<(), Refusal> {
+    if value.len() as u64 > bytes {
+        return Err(invalid(format!("{name}: at most {bytes} bytes")));
+    }
+    Ok(())
+}
+
+fn a_key(name: &str, value: &str) -> Result<(), Refusal> {
+    at_most(name, value, limits::KEY_BYTES.max)
+}
+
+fn a_page(name: &str, limit: Option<u32>, announced: &Limits) -> Result<(), Refusal> {
+    if limit.is_some_and(|limit| u64::from(limit) > announced.page_items) {
+        let text = format!("{name}: at most {}", announced.page_items);
+        return Err((&codes::PAGE_TOO_LARGE, text.into()));
+    }
+    Ok(())
+}
+
+fn users(name: &str, users: &[Cow<'_, str>], announced: &Limits) -> Result<(), Refusal> {
+    if users.len() as u64 > announced.members_per_call {
+        let text = format!("{name}: at most {}", announced.members_per_call);
+        return Err((&codes::TOO_MANY_MEMBERS, text.into()));
+    }
+    users.iter().try_for_each(|user| an_id(name, user))
+}
 
 pub(super) const NO_TARGET: &str = "send.to: one of user, group, conversation is needed";
 pub(super) const MANY_TARGETS: &str = "send.to: more than one of user, group, conversation";
@@ -125,4 +285,108 @@ pub(super) fn add_header<'a>(
     }
     headers.push(header);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frames::json::decode_client;
+
+    const ANNOUNCED: Limits = Limits {
+        body_bytes: 10,
+        frame_bytes: 1_000,
+        members_per_call: 2,
+        page_items: 5,
+    };
+
+    /// The code that a frame with this verb is refused with, if it is.
+    fn refusal(json: &str) -> Option<&'static str> {
+        let frame = decode_client(json.as_bytes()).expect("a valid frame");
+        verb(&frame.verb, &ANNOUNCED).err().map(|(code, text)| {
+            assert!(!text.is_empty());
+            code.name
+        })
+    }
+
+    #[test]
+    fn each_limit_refuses_the_first_value_beyond_it() {
+        let long = "x".repeat(129);
+        let text = |body: &str| format!(r#"{{"send":{{"to":{{"user":"b"}},"text":"{body}"}}}}"#);
+        assert_eq!(refusal(&text("0123456789")), None);
+        assert_eq!(refusal(&text("0123456789a")), Some("body_too_large"));
+        let send = |rest: &str| format!(r#"{{"send":{{"text":"","to":{{"user":"b"}},{rest}}}}}"#);
+        assert_eq!(
+            refusal(&send(&format!(r#""key":"{long}""#))),
+            Some("invalid_argument")
+        );
+        assert_eq!(refusal(&send(r#""ttlMs":31536000000"#)), None);
+        assert_eq!(
+            refusal(&send(r#""ttlMs":31536000001"#)),
+            Some("invalid_argument")
+        );
+        let value = "v".repeat(8_191);
+        assert_eq!(
+            refusal(&send(&format!(r#""headers":{{"n":"{value}"}}"#))),
+            None
+        );
+        assert_eq!(
+            refusal(&send(&format!(r#""headers":{{"no":"{value}"}}"#))),
+            Some("headers_too_large")
+        );
+        assert_eq!(
+            refusal(r#"{"send":{"to":{"group":""},"text":"a"}}"#),
+            Some("invalid_id")
+        );
+        assert_eq!(
+            refusal(r#"{"ack":{"conversation":"a\u0000","seq":1}}"#),
+            Some("invalid_id")
+        );
+        assert_eq!(
+            refusal(r#"{"history":{"conversation":"c","limit":5}}"#),
+            None
+        );
+        assert_eq!(
+            refusal(r#"{"history":{"conversation":"c","limit":6}}"#),
+            Some("page_too_large")
+        );
+        assert_eq!(
+            refusal(r#"{"group":{"create":{"key":"k","members":["a","b"]}}}"#),
+            None
+        );
+        assert_eq!(
+            refusal(r#"{"group":{"create":{"key":"k","members":["a","b","c"]}}}"#),
+            Some("too_many_members")
+        );
+        assert_eq!(
+            refusal(r#"{"group":{"create":{"members":["a"]}}}"#),
+            Some("invalid_argument")
+        );
+        assert_eq!(
+            refusal(&format!(
+                r#"{{"connect":{{"token":"t","device":"{long}"}}}}"#
+            )),
+            Some("invalid_id")
+        );
+        assert_eq!(refusal(r#"{"ping":{}}"#), None);
+    }
+
+    #[test]
+    fn json_bodies_lose_line_breaks_and_keep_everything_else() {
+        let plain = r#"{"a": [1, 2]}"#;
+        assert!(matches!(json_body(plain), Ok(Cow::Borrowed(text)) if text == plain));
+        let broken = "{\n \"a\\\" b\" :\r\n[ 1 ,\t\" \" ] }";
+        assert_eq!(json_body(broken).as_deref(), Ok(r#"{"a\" b":[1," "]}"#));
+    }
+
+    #[test]
+    fn json_bodies_nest_to_the_limit_and_no_deeper() {
+        let nested = |depth| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(json_body(&nested(JSON_DEPTH)).is_ok());
+        assert_eq!(json_body(&nested(JSON_DEPTH + 1)), Err(TOO_DEEP));
+        // Wide, and brackets in strings, are not deep.
+        let wide = format!("[{}[]]", "[],".repeat(200));
+        assert!(json_body(&wide).is_ok());
+        let quoted = format!(r#"["\"{}"]"#, "[".repeat(200));
+        assert!(json_body(&quoted).is_ok());
+    }
 }

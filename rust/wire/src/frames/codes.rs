@@ -60,11 +60,11 @@ pub static INVALID_ARGUMENT: Code = Code {
     http: 400,
 };
 
-/// An id that breaks the rule.
+/// A user, group, device or conversation id that breaks the rule.
 pub static INVALID_ID: Code = Code {
     number: 1004,
     name: "invalid_id",
-    message: "A user, group or device id is not 1 to 128 bytes of UTF-8 without control characters.",
+    message: "An id is not 1 to 128 bytes of UTF-8 without control characters.",
     retryable: false,
     close: None,
     http: 400,

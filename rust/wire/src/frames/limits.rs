@@ -117,8 +117,8 @@ pub const TOKEN_BYTES: Limit = Limit {
 pub const TTL_MS: Limit = Limit {
     name: "ttl_ms",
     default: 31_536_000_000,
-    min: 1000,
-    max: 315_360_000_000,
+    min: 31_536_000_000,
+    max: 31_536_000_000,
     unit: "milliseconds",
 };
 

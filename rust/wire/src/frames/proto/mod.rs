@@ -10,24 +10,7 @@ pub use server::{decode_server, encode_server};
 
 use super::client::ClientFrame;
 use super::{FrameError, MAX_NUMBER};
-use crate::protobuf::{Reader, Value, put_varint, varint_len};
-
-/// Appends a frame written by `write` behind its length as a varint.
-pub fn put_delimited(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
-    let at = out.len();
-    out.push(0);
-    write(out);
-    let length = (out.len() - at - 1) as u64;
-    let extra = varint_len(length) - 1;
-    if extra > 0 {
-        let end = out.len();
-        out.resize(end + extra, 0);
-        out.copy_within(at + 1..end, at + 1 + extra);
-    }
-    let mut prefix = Vec::with_capacity(extra + 1);
-    put_varint(&mut prefix, length);
-    out[at..=at + extra].copy_from_slice(&prefix);
-}
+use crate::protobuf::{Reader, Value};
 
 /// The frames of one WebSocket message, each behind its length as a varint. Ends after the
 /// first error: what follows has no known beginning.
