@@ -15,17 +15,21 @@ use crate::frames::{FrameError, MAX_NUMBER, check};
 /// Reads one frame, all of `input` but for whitespace.
 pub fn decode_client(input: &[u8]) -> Result<ClientFrame<'_>, FrameError> {
     let text = utf8(input)?;
-    let mut values = values(text);
-    let (frame, end) = values
+    let (frame, end) = values(text)
         .next()
         .unwrap_or_else(|| (Err(FrameError::malformed(0, "no frame")), text.len()));
     let frame = frame?;
-    match values.next() {
-        None => Ok(frame),
-        Some(_) => Err(FrameError {
+    let rest = &input[end..];
+    if rest
+        .iter()
+        .all(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r'))
+    {
+        Ok(frame)
+    } else {
+        Err(FrameError {
             id: frame.id,
             ..FrameError::malformed(end, "more than one frame")
-        }),
+        })
     }
 }
 
