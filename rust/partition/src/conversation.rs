@@ -88,6 +88,9 @@ impl Conversation {
 
     /// The first number whose row has a position above `position`; head + 1 if none has.
     pub(crate) fn first_after(&self, position: u64) -> u64 {
+        if self.head_position() <= position {
+            return self.head() + 1;
+        }
         self.rows.partition_point(|row| row.position <= position) as u64 + 1
     }
 

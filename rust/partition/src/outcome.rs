@@ -72,7 +72,7 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NotAMember => "not a member of the conversation",
-            Self::NotAllowed => "members without that right",
+            Self::NotAllowed => "the member lacks the right",
             Self::Malformed => "malformed command",
             Self::WrongConversation => "conversation id does not belong to these users",
             Self::WrongPartition => "conversation belongs to another partition",

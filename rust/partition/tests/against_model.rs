@@ -85,11 +85,12 @@ fn key_text(key: usize) -> String {
     }
 }
 
+fn refs(names: &[String]) -> Vec<&str> {
+    names.iter().map(String::as_str).collect()
+}
+
 fn encode(op: &Op) -> Vec<u8> {
     let names = |users: &[User]| users.iter().map(|&user| name(user)).collect::<Vec<_>>();
-    fn refs(names: &[String]) -> Vec<&str> {
-        names.iter().map(String::as_str).collect()
-    }
     match op {
         Op::Tell {
             user,

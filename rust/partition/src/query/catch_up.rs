@@ -144,7 +144,7 @@ impl<O> Partition<O> {
     }
 
     /// Runs of rows after `position` and after the number that `seen` gives. A conversation
-    /// without news costs one comparison.
+    /// without news costs a comparison, or one look at its cursor.
     fn runs<'a>(
         &'a self,
         user: u32,
@@ -158,12 +158,14 @@ impl<O> Partition<O> {
             if conversation.head_position() <= position {
                 continue;
             }
+            let seen = seen(index, conversation);
+            if seen >= conversation.head() {
+                continue;
+            }
             let Some(member) = conversation.members.find(user) else {
                 continue;
             };
-            let from = conversation
-                .first_after(position)
-                .max(seen(index, conversation) + 1);
+            let from = conversation.first_after(position).max(seen + 1);
             let end = conversation.head() + 1;
             for (joined, left) in member.stays() {
                 let (next, end) = (joined.max(from), left.min(end));

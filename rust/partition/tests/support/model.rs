@@ -211,10 +211,9 @@ impl Model {
                     return Err(Refused::Malformed);
                 }
                 let place = Place::Direct(user.min(peer), user.max(peer));
-                let both = [user, peer];
-                if !self.conversations.contains_key(&place) {
+                self.conversations.entry(place).or_insert_with(|| {
                     let mut conversation = ModelConversation::default();
-                    for user in both {
+                    for user in [user, peer] {
                         let member = ModelMember {
                             role: Some(Role::Member),
                             stays: vec![(1, u64::MAX)],
@@ -222,8 +221,8 @@ impl Model {
                         };
                         conversation.members.insert(user, member);
                     }
-                    self.conversations.insert(place, conversation);
-                }
+                    conversation
+                });
                 self.send(user, place, key, text)
             }
             Op::Send {
@@ -387,15 +386,14 @@ impl Model {
         let head = known.head();
         let role = known.role(user);
         let first = self.changes.get(&(place, user, key)).filter(|_| key > 0);
-        if let Some((first, seq, time_ms)) = first {
-            if time_ms + self.window_ms > self.time_ms {
-                let same = first == op;
-                return if same {
-                    Ok(Expected::Group { seq: *seq })
-                } else {
-                    Err(Refused::Conflict)
-                };
-            }
+        let fresh = first.filter(|(_, _, time_ms)| time_ms + self.window_ms > self.time_ms);
+        if let Some((first, seq, _)) = fresh {
+            let same = first == op;
+            return if same {
+                Ok(Expected::Group { seq: *seq })
+            } else {
+                Err(Refused::Conflict)
+            };
         }
         if let Place::Direct(..) = place {
             return Err(role.map_or(Refused::NotAMember, |_| Refused::Malformed));
