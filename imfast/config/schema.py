@@ -27,11 +27,11 @@ __all__ = ["PARTITIONS_MAX", "WORKERS_MAX", "Settings", "cores"]
 
 KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 
-WORKERS_MAX = 64
-"""A route is a 64-bit mask of workers."""
+WORKERS_MAX = 62
+"""A route is a 64-bit mask of workers, two bits of which the table needs for itself."""
 
-PARTITIONS_MAX = 1024
-"""A message id has 10 bits for its partition."""
+PARTITIONS_MAX = 256
+"""The shared table of positions has this many places."""
 
 
 def cores() -> int:

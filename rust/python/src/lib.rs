@@ -1,6 +1,11 @@
 //! `imfast._engine`: the native module. One small file a Python class; this file is the export list.
 
 mod build_info;
+mod engine;
+mod options;
+mod records;
+mod requests;
+mod routes;
 
 #[pyo3::pymodule]
 mod _engine {
@@ -8,9 +13,19 @@ mod _engine {
 
     #[pymodule_export]
     use crate::build_info::build_info;
+    #[pymodule_export]
+    use crate::engine::{Engine, Finished};
+    #[pymodule_export]
+    use crate::records::Records;
+    #[pymodule_export]
+    use crate::requests::Request;
+    #[pymodule_export]
+    use crate::routes::{clear_worker, create_route_table, heartbeat};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        module.add("__version__", crate::build_info::VERSION)
+        module.add("__version__", crate::build_info::VERSION)?;
+        module.add("DataDamagedError", module.py().get_type::<crate::engine::DataDamagedError>())?;
+        module.add("DataFormatError", module.py().get_type::<crate::engine::DataFormatError>())
     }
 }

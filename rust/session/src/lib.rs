@@ -1,1 +1,10 @@
+//! One connection's protocol, without sockets and clocks: bytes go in, client frames and reply
+//! bytes come out. The engine joins it to a socket; tests and simulations join it to a buffer.
 
+mod encoding;
+mod payload;
+mod session;
+
+pub use encoding::Encoding;
+pub use payload::{Frames, frames};
+pub use session::{Ended, Input, Overdue, Policy, Session};

@@ -1,0 +1,80 @@
+"""Control verbs: each is let through, refused with a code, or (connect, refresh) answered.
+
+The engine holds back a connection's later frames until one of these has decided. What is decided
+here is policy; whether a user may do it to a conversation is the owner's to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import structlog
+
+from imfast.codes import Code
+from imfast.errors import RequestError
+
+if TYPE_CHECKING:
+    from imfast._engine import Engine, Request
+    from imfast.gateway.authenticate import Authenticator
+
+__all__ = ["Verbs"]
+
+log = structlog.get_logger(__name__)
+
+
+class Verbs:
+    """Decides about one request at a time, quickly: it runs on the worker's loop."""
+
+    def __init__(
+        self, engine: Engine, authenticator: Authenticator, *, members_per_call_max: int
+    ) -> None:
+        """`members_per_call_max` bounds the users that one action names."""
+        self._engine = engine
+        self._authenticator = authenticator
+        self._members_per_call_max = members_per_call_max
+        self._served: dict[str, Callable[[Request], None]] = {
+            "connect": self._connect,
+            "refresh": self._refresh,
+            "group.create": self._group,
+            "group.add": self._group,
+            "group.remove": self._group,
+        }
+
+    def decide(self, request: Request) -> None:
+        """Answers the engine about `request`."""
+        serve = self._served.get(request.verb)
+        if serve is None:
+            self._engine.proceed(request.connection)
+            return
+        try:
+            serve(request)
+        except RequestError as error:
+            # The reason is logged, not told: it would help whoever forges tokens.
+            log.info("request refused", verb=request.verb, code=error.code.name, reason=str(error))
+            self._engine.refuse(request.connection, error.code)
+
+    def _connect(self, request: Request) -> None:
+        identity = self._authenticator.verify(request.token)
+        self._engine.connected(
+            request.connection, identity.tenant, identity.user, identity.expires_at_ms
+        )
+
+    def _refresh(self, request: Request) -> None:
+        identity = self._authenticator.verify(request.token)
+        if (identity.user, identity.tenant) != (request.user, request.tenant):
+            self._engine.refuse(
+                request.connection, Code.TOKEN_INVALID, "the token is another user's"
+            )
+            return
+        self._engine.refreshed(request.connection, identity.expires_at_ms)
+
+    def _group(self, request: Request) -> None:
+        if request.users > self._members_per_call_max:
+            self._engine.refuse(
+                request.connection,
+                Code.TOO_MANY_MEMBERS,
+                f"at most {self._members_per_call_max} users in one call",
+            )
+            return
+        self._engine.proceed(request.connection)

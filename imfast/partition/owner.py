@@ -1,0 +1,87 @@
+"""One partition that this worker owns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from imfast._core.sequencer import Sequencer
+from imfast._engine import Engine, Finished
+
+__all__ = ["PartitionOwner"]
+
+BATCHES_PER_BEAT = 256
+"""Replayed batches between two signs of life; a batch takes well under a millisecond."""
+
+
+class PartitionOwner:
+    """Joins the engine's half of a partition with its sequencer."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        number: int,
+        *,
+        directory: Path,
+        fsync: bool,
+        dedupe_entries: int,
+        dedupe_window_ms: int,
+    ) -> None:
+        """`directory` is the partition's own; `fsync` is what an ack waits for."""
+        self.number = number
+        self.epoch = 0
+        self._engine = engine
+        self._directory = directory
+        self._fsync = fsync
+        self._dedupe_entries = dedupe_entries
+        self._dedupe_window_ms = dedupe_window_ms
+        self._sequencer = self._fresh_sequencer()
+        self._records = engine.records(number)
+
+    def open(self, beat: Callable[[], None]) -> int:
+        """Opens the log and folds it again; returns the number of commands replayed.
+
+        Raises:
+            DataDamagedError: the log is damaged where it may not be cut.
+            DataFormatError: it is a newer version's, or another layout's.
+            OSError: another process holds it, or the disk refuses.
+        """
+        engine, number = self._engine, self.number
+        self.epoch, _ = engine.open_partition(number, self._directory, self._fsync)
+        sequencer = self._sequencer = self._fresh_sequencer()
+        batches = commands = 0
+        while (batch := engine.replay_next(number)) is not None:
+            time_ms, count = batch
+            sequencer.fold(self._records, count, time_ms)
+            sequencer.commit()
+            engine.replay_commit(number)
+            commands += count
+            batches += 1
+            if batches % BATCHES_PER_BEAT == 0:
+                beat()
+        return commands
+
+    def step(self) -> None:
+        """Begins the next batch and hands it to the log, or answers it where nothing is logged."""
+        engine, number = self._engine, self.number
+        batch = engine.begin(number)
+        if batch is None:
+            return
+        time_ms, count = batch
+        self._sequencer.fold(self._records, count, time_ms)
+        if not engine.append(number):
+            # Only repeats and refusals: nothing to wait for.
+            self._sequencer.commit()
+            engine.deliver(number)
+
+    def finished(self, finished: Finished) -> None:
+        """The log answered: the batch counts, or it never happened."""
+        if finished.failure is None:
+            self._sequencer.commit()
+            self._engine.deliver(self.number)
+        else:
+            self._sequencer.rollback()
+            self._engine.fail(self.number)
+
+    def _fresh_sequencer(self) -> Sequencer:
+        return Sequencer(self.number, self._dedupe_entries, self._dedupe_window_ms)

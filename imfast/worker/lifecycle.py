@@ -1,0 +1,236 @@
+"""Start, recovery, drain and stop of a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import socket
+import time
+from typing import Any
+
+import orjson
+import structlog
+import uvloop
+
+from imfast._engine import DataDamagedError, DataFormatError, Engine, Finished
+from imfast.config.keys import token_key
+from imfast.config.worker_document import WorkerDocument
+from imfast.errors import ConfigError, ExitCode
+from imfast.gateway.authenticate import Authenticator
+from imfast.gateway.verbs import Verbs
+from imfast.observe.logs import configure_logs
+from imfast.partition import PartitionOwner
+from imfast.worker.options import engine_options
+from imfast.worker.tick import Tick
+
+__all__ = ["run_worker"]
+
+log = structlog.get_logger(__name__)
+
+LOCK_PATIENCE_S = 5.0
+"""How long a predecessor that is just being killed may still hold a partition's lock."""
+
+REOPEN_DELAY_S = 1.0
+DRAIN_CHECK_S = 0.05
+RECONNECT_AFTER_MS = 500
+
+
+class FatalError(Exception):
+    """What a restart would not cure."""
+
+    def __init__(self, text: str, exit_code: ExitCode) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
+
+
+class Worker:
+    """Wires one worker together and runs it."""
+
+    def __init__(self, document: WorkerDocument) -> None:
+        """Raises FatalError for what no restart cures."""
+        settings = document.settings
+        self._document = document
+        self._control = socket.socket(fileno=document.fds.control)
+        self._control.setblocking(False)
+        try:
+            authenticator = Authenticator(
+                algorithm=settings.jwt_algorithm,
+                key=token_key(settings),
+                issuer=settings.jwt_issuer,
+                audience=settings.jwt_audience,
+                leeway_s=settings.jwt_leeway_s,
+            )
+        except ConfigError as error:
+            raise FatalError(str(error), ExitCode.USAGE) from None
+        self._engine = Engine(engine_options(document), document.fds.routes)
+        self._partitions = {
+            number: PartitionOwner(
+                self._engine,
+                number,
+                directory=settings.data_dir / "partitions" / str(number),
+                fsync=settings.durability == "fsync",
+                dedupe_entries=settings.dedupe_entries_max,
+                dedupe_window_ms=int(settings.dedupe_window_s * 1000),
+            )
+            for number in document.partitions
+        }
+        verbs = Verbs(
+            self._engine, authenticator, members_per_call_max=settings.members_per_call_max
+        )
+        self._tick = Tick(self._engine, self._partitions, verbs, self._append_failed)
+        self._listeners: dict[int, list[int]] = {}
+        self._lines = b""
+        self._reopening: set[int] = set()
+        self._stopped = asyncio.Event()
+        self._draining = False
+
+    async def run(self) -> None:
+        """Recovers, serves, and returns when drained or when the supervisor is gone.
+
+        Raises:
+            FatalError: what a restart would not cure.
+        """
+        loop = asyncio.get_running_loop()
+        for owner in self._partitions.values():
+            self._open(owner)
+        self._engine.listen_links(self._document.fds.links)
+        self._adopt(self._document.index)
+        loop.add_reader(self._engine.fileno(), self._tick)
+        loop.add_reader(self._control.fileno(), self._control_ready)
+        loop.add_signal_handler(signal.SIGTERM, self._drain, self._document.settings.drain_s)
+        loop.add_signal_handler(signal.SIGINT, lambda: None)
+        self._tell(
+            ready=True,
+            partitions=list(self._partitions),
+            epochs={str(owner.number): owner.epoch for owner in self._partitions.values()},
+        )
+        # What was made until here lives as long as the worker: no collection need look at it.
+        gc.collect()
+        gc.freeze()
+        await self._stopped.wait()
+
+    def _open(self, owner: PartitionOwner) -> None:
+        started = time.monotonic()
+        while True:
+            try:
+                commands = owner.open(self._engine.beat)
+                break
+            except DataDamagedError as error:
+                text = f"partition {owner.number}: {error}"
+                raise FatalError(text, ExitCode.DATA_DAMAGED) from None
+            except DataFormatError as error:
+                text = f"partition {owner.number}: {error}"
+                raise FatalError(text, ExitCode.DATA_DIRECTORY) from None
+            except OSError as error:
+                if time.monotonic() - started > LOCK_PATIENCE_S:
+                    text = f"partition {owner.number}: {error}"
+                    raise FatalError(text, ExitCode.DATA_DIRECTORY) from None
+                self._engine.beat()
+                time.sleep(0.02)  # nothing runs on the loop yet
+        log.info(
+            "partition open",
+            partition=owner.number,
+            epoch=owner.epoch,
+            commands=commands,
+            replay_ms=round((time.monotonic() - started) * 1000),
+        )
+
+    def _append_failed(self, finished: Finished) -> None:
+        log.error("append failed", partition=finished.partition, reason=finished.failure)
+        if finished.lost and finished.partition not in self._reopening:
+            self._reopening.add(finished.partition)
+            self._reopen_later(finished.partition)
+
+    def _reopen_later(self, number: int) -> None:
+        asyncio.get_running_loop().call_later(REOPEN_DELAY_S, self._reopen, number)
+
+    def _reopen(self, number: int) -> None:
+        """Opens a partition again after a failed sync: only the disk knows what it holds."""
+        owner = self._partitions[number]
+        try:
+            commands = owner.open(self._engine.beat)
+        except (OSError, DataDamagedError, DataFormatError) as error:
+            log.error("partition stays closed", partition=number, reason=str(error))
+            self._reopen_later(number)
+            return
+        self._reopening.discard(number)
+        log.warning(
+            "partition open again", partition=number, epoch=owner.epoch, commands=commands
+        )
+        self._engine.flush()
+
+    def _adopt(self, index: int) -> None:
+        if index not in self._listeners:
+            fds = self._document.fds
+            self._listeners[index] = [
+                self._engine.listen_http(fds.http[index]),
+                self._engine.listen_tcp(fds.tcp[index]),
+            ]
+
+    def _release(self, index: int) -> None:
+        for listener in self._listeners.pop(index, []):
+            self._engine.release(listener)
+
+    def _control_ready(self) -> None:
+        try:
+            received = self._control.recv(65536)
+        except BlockingIOError:
+            return
+        except ConnectionError:
+            received = b""
+        if not received:  # the supervisor is gone
+            self._stopped.set()
+            return
+        *lines, self._lines = (self._lines + received).split(b"\n")
+        for line in lines:
+            self._obey(orjson.loads(line))
+
+    def _obey(self, order: dict[str, Any]) -> None:
+        if "adopt" in order:
+            self._adopt(order["adopt"])
+        elif "release" in order:
+            self._release(order["release"])
+        elif "drain" in order:
+            self._drain(float(order["drain"]))
+
+    def _drain(self, seconds: float) -> None:
+        if self._draining:
+            return
+        self._draining = True
+        log.info("draining", seconds=seconds)
+        self._listeners.clear()
+        self._engine.drain(RECONNECT_AFTER_MS)
+        self._engine.flush()
+        fds = self._document.fds
+        for descriptor in (*fds.http, *fds.tcp):
+            socket.socket(fileno=descriptor).close()
+        self._finish_by(time.monotonic() + seconds)
+
+    def _finish_by(self, deadline: float) -> None:
+        if self._engine.drained() or time.monotonic() >= deadline:
+            self._stopped.set()
+        else:
+            asyncio.get_running_loop().call_later(DRAIN_CHECK_S, self._finish_by, deadline)
+
+    def _tell(self, **message: object) -> None:
+        self._control.sendall(orjson.dumps(message) + b"\n")
+
+
+def run_worker(document: WorkerDocument) -> int:
+    """Runs a worker to its end; returns its exit status."""
+    settings = document.settings
+    configure_logs(settings.log_level, settings.log_format, server=document.server)
+
+    async def serve() -> None:
+        await Worker(document).run()
+
+    try:
+        uvloop.run(serve())
+    except FatalError as error:
+        with socket.socket(fileno=document.fds.control) as control:
+            line = {"fatal": str(error), "exit": int(error.exit_code)}
+            control.sendall(orjson.dumps(line) + b"\n")
+        return int(error.exit_code)
+    return int(ExitCode.OK)
+

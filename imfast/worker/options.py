@@ -1,0 +1,55 @@
+"""The engine's options from the worker's start document."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from imfast import limits
+from imfast.config.worker_document import WorkerDocument
+
+if TYPE_CHECKING:
+    from imfast._engine import EngineOptions
+
+__all__ = ["engine_options"]
+
+INBOX_BYTES = 64 << 20
+"""Commands that may wait for a batch: a second's worth of a fast disk's writing."""
+
+GROUP_MEMBERS_MAX = 100_000
+
+
+def engine_options(document: WorkerDocument) -> EngineOptions:
+    """Units become the engine's: bytes and milliseconds."""
+    settings, layout = document.settings, document.layout
+    if settings.connections_max is None:
+        raise ValueError("the supervisor resolves connections_max")
+    return {
+        "worker": document.index,
+        "workers": document.workers,
+        "server": document.server,
+        "incarnation": document.incarnation,
+        "owners": [number % document.workers for number in range(layout.partitions)],
+        "layout_generation": layout.generation,
+        "hash_secret": bytes.fromhex(layout.hash_secret),
+        "link_paths": list(document.link_paths),
+        "allowed_origins": list(settings.allowed_origins),
+        "body_bytes_max": settings.body_bytes_max,
+        "frame_bytes_max": settings.frame_bytes_max,
+        "members_per_call_max": settings.members_per_call_max,
+        "page_items_max": settings.page_items_max,
+        "page_items_default": limits.PAGE_ITEMS_DEFAULT.default,
+        "header_bytes_max": settings.header_bytes_max,
+        "heartbeat_ms": int(settings.heartbeat_s * 1000),
+        "authenticate_ms": int(settings.authenticate_timeout_s * 1000),
+        "unauthenticated_max": settings.unauthenticated_max,
+        "connections_max": settings.connections_max,
+        "requests_in_flight_max": settings.requests_in_flight_max,
+        "send_queue_bytes": settings.send_queue_bytes,
+        "link_queue_bytes": settings.link_queue_bytes,
+        "dedupe_window_ms": int(settings.dedupe_window_s * 1000),
+        "batch_commands_max": settings.batch_commands_max,
+        "batch_bytes_max": settings.batch_bytes_max,
+        "inbox_bytes_max": INBOX_BYTES,
+        "rows_memory_bytes": settings.rows_memory_bytes,
+        "group_members_max": GROUP_MEMBERS_MAX,
+    }

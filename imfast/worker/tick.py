@@ -1,0 +1,55 @@
+"""The one hot loop of a worker: called whenever the engine has something."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from time import perf_counter
+from typing import Final
+
+from imfast._engine import Engine, Finished
+from imfast.gateway.verbs import Verbs
+from imfast.partition import PartitionOwner
+
+__all__ = ["Tick"]
+
+COMPLETIONS: Final = 1
+REQUESTS: Final = 4
+"""Bits of `Engine.poll`."""
+
+CONTROL_BUDGET_S: Final = 0.001
+"""Control verbs of one tick; whatever Python does here is added to every hot message's latency."""
+
+
+class Tick:
+    """Moves batches on. It sees batches and control verbs, never a hot message."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        partitions: Mapping[int, PartitionOwner],
+        verbs: Verbs,
+        lost: Callable[[Finished], None],
+    ) -> None:
+        """`lost` is told of an append after which the partition takes no more."""
+        self._engine = engine
+        self._partitions = partitions
+        self._verbs = verbs
+        self._lost = lost
+
+    def __call__(self) -> None:
+        engine = self._engine
+        work = engine.poll()
+        if work & COMPLETIONS:
+            for finished in engine.take_finished():
+                self._partitions[finished.partition].finished(finished)
+                if finished.failure is not None:
+                    self._lost(finished)
+        if work & REQUESTS:
+            deadline = perf_counter() + CONTROL_BUDGET_S
+            while (request := engine.take_request()) is not None:
+                self._verbs.decide(request)
+                if perf_counter() >= deadline:
+                    break
+        for partition in engine.wanting_batches():
+            self._partitions[partition].step()
+        engine.flush()

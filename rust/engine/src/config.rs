@@ -1,0 +1,45 @@
+//! What an engine is told at its start. Made by Python from the server's configuration.
+
+use imfast_wire::frames::server::Limits;
+use imfast_wire::http::OriginPolicy;
+
+/// Everything fixed for the life of a worker. Sizes in bytes, times in milliseconds.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// This worker's number on its node.
+    pub worker: u8,
+    /// Workers of the node.
+    pub workers: u8,
+    /// Name told to clients, as in `n1.w0`.
+    pub server: String,
+    /// How often the supervisor has started this worker.
+    pub incarnation: u64,
+    /// Partitions of the layout, and which worker owns each.
+    pub owners: Vec<u8>,
+    pub layout_generation: u32,
+    pub hash_secret: [u8; 16],
+    /// Unix sockets of the workers' links, by worker.
+    pub link_paths: Vec<String>,
+    pub origins: OriginPolicy,
+    pub limits: Limits,
+    pub http_head_bytes: usize,
+    pub page_items_default: u32,
+    pub heartbeat_ms: u64,
+    pub authenticate_ms: u64,
+    pub unauthenticated_max: usize,
+    pub connections_max: usize,
+    /// Unanswered sends of one connection before its socket is no longer read.
+    pub in_flight_max: u16,
+    pub send_queue_bytes: usize,
+    pub link_queue_bytes: usize,
+    /// How long a retry is recognised by its key.
+    pub dedupe_window_ms: u64,
+    /// Commands and bytes of one batch.
+    pub batch_commands: usize,
+    pub batch_bytes: usize,
+    /// Bytes of commands that wait for a batch before senders are told to slow down.
+    pub inbox_bytes: usize,
+    /// Bytes of rows a partition holds in memory before it takes no more.
+    pub rows_bytes: usize,
+    pub group_members_max: usize,
+}

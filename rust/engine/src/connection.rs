@@ -1,0 +1,176 @@
+//! One client connection as the engine holds it. While idle it owns nothing on the heap but its
+//! list of groups: no buffers, no timers, no Python object.
+
+use crate::query::Query;
+use crate::send_queue::SendQueue;
+use imfast_session::{Encoding, Session};
+use rustix::fd::OwnedFd;
+
+/// No user, no group, no session.
+pub const NONE: u32 = u32::MAX;
+
+/// A subscription to a group: which one, and where in the group's array this connection stands.
+#[derive(Debug, Clone, Copy)]
+pub struct Subscription {
+    pub group: u32,
+    pub index: u32,
+}
+
+/// How far a connection has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Bytes arrive, no identity yet.
+    Stranger,
+    /// A token is being checked.
+    Connecting,
+    /// Verbs are served.
+    Connected,
+    /// Our last bytes are queued; what the peer still sends is thrown away.
+    Closing,
+    /// Gone; the slot is freed at the end of the tick.
+    Dead,
+}
+
+/// A slot of the engine's slab.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about a socket")]
+pub struct Connection {
+    pub fd: OwnedFd,
+    pub session: Session,
+    pub phase: Phase,
+    pub encoding: Encoding,
+    /// Whether epoll reports input; false while a control verb or too many sends hold it back.
+    pub reading: bool,
+    /// Whether epoll reports that the socket takes more.
+    pub writing: bool,
+    /// Whether the slot is on the list of those to be flushed.
+    pub dirty: bool,
+    /// Whether a checkpoint should follow what was delivered.
+    pub checkpoint_due: bool,
+    /// Input came since the last time-out sweep.
+    pub heard: bool,
+    /// Sends that wait for their commit.
+    pub in_flight: u16,
+    /// Index of the user on this worker.
+    pub user: u32,
+    /// When the token expires, in seconds since 1970; 0 without one.
+    pub expires_s: u32,
+    pub queue: Option<Box<SendQueue>>,
+    /// Bytes of an incomplete frame, or of frames held back.
+    pub unparsed: Vec<u8>,
+    pub subscriptions: Vec<Subscription>,
+    pub rare: Option<Box<Rare>>,
+    pub device: Box<str>,
+}
+
+/// State that few connections have at one time.
+#[derive(Default)]
+pub struct Rare {
+    /// A control verb that Python is deciding about.
+    pub held: Option<Held>,
+    /// The rest of a message of several frames behind that verb.
+    pub payload: Vec<u8>,
+    /// Catch-up in progress.
+    pub attach: Option<Attach>,
+    /// Requests that several partitions answer.
+    pub gathers: Vec<Gather>,
+}
+
+/// Answers of several partitions to one request.
+pub struct Gather {
+    pub frame: u64,
+    pub limit: u32,
+    /// Only conversations behind this id are wanted.
+    pub after: String,
+    /// Answers still to come.
+    pub missing: usize,
+    /// Encoded answers.
+    pub parts: Vec<Vec<u8>>,
+}
+
+/// A request that waits for Python's word.
+pub struct Held {
+    pub frame: u64,
+    pub request: HeldRequest,
+}
+
+/// What is done when Python lets it through.
+pub enum HeldRequest {
+    Connect { sync: String },
+    Refresh,
+    Command { partition: u16, command: Vec<u8> },
+    /// `partition` is absent where every partition answers a part.
+    Query { partition: Option<u16>, query: Query },
+}
+
+/// Catch-up of one session: per partition from where it goes on, until it is live.
+pub struct Attach {
+    /// By partition; `None` once live.
+    pub cursors: Vec<Option<Cursor>>,
+    /// Whether `caughtUp` is still owed (a later re-attach of one partition owes none).
+    pub announce: bool,
+    /// When the catch-up began, in engine milliseconds.
+    pub since_ms: u64,
+}
+
+/// Where a catch-up of one partition stands.
+pub struct Cursor {
+    /// Opaque to everybody but the partition's owner.
+    pub from: Vec<u8>,
+    /// The position that `from` stands for, for tokens made before it is live.
+    pub position: u64,
+    /// A page was asked for and has not come.
+    pub asked: bool,
+    /// State of the routes when it was asked: groups routed later need another page.
+    pub route_clock: u64,
+    /// Groups whose route this attach holds.
+    pub groups: Vec<u32>,
+}
+
+impl Connection {
+    pub fn new(fd: OwnedFd, session: Session) -> Self {
+        let encoding = session.encoding();
+        Self {
+            fd,
+            session,
+            phase: Phase::Stranger,
+            encoding,
+            reading: true,
+            writing: false,
+            dirty: false,
+            checkpoint_due: false,
+            heard: false,
+            in_flight: 0,
+            user: NONE,
+            expires_s: 0,
+            queue: None,
+            unparsed: Vec::new(),
+            subscriptions: Vec::new(),
+            rare: None,
+            device: Box::default(),
+        }
+    }
+
+    /// Whether pushes and replies may still be queued.
+    pub fn open(&self) -> bool {
+        matches!(self.phase, Phase::Stranger | Phase::Connecting | Phase::Connected)
+    }
+
+    pub fn attach(&self) -> Option<&Attach> {
+        self.rare.as_ref()?.attach.as_ref()
+    }
+
+    pub fn attach_mut(&mut self) -> Option<&mut Attach> {
+        self.rare.as_mut()?.attach.as_mut()
+    }
+
+    /// Whether live messages of `partition` reach this session; else its catch-up brings them.
+    pub fn live_in(&self, partition: u16) -> bool {
+        self.phase == Phase::Connected
+            && self.attach().is_none_or(|a| a.cursors.get(partition as usize).is_none_or(Option::is_none))
+    }
+
+    /// Whether a control verb holds back what follows it.
+    pub fn held_back(&self) -> bool {
+        self.rare.as_ref().is_some_and(|r| r.held.is_some())
+    }
+}

@@ -1,0 +1,516 @@
+//! One worker's engine: all its sockets, links and partitions behind one descriptor.
+//!
+//! A tick is [`Engine::poll`] (sockets are read, frames parsed, commands queued), the partitions'
+//! batches (begun here, numbered by the caller, appended here), the answers and deliveries of what
+//! was committed, and [`Engine::flush`] (fan-out slices and writes). Nothing in it waits.
+
+use crate::config::EngineConfig;
+use crate::connection::{Connection, NONE, Phase};
+use crate::groups::Groups;
+use crate::io::{Io, IoLimits};
+use crate::links::Links;
+use crate::owner::Owned;
+use crate::poller::{Poller, Ready, Source};
+use crate::requests::Request;
+use crate::slab::Handle;
+use crate::socket::{self, Accepted};
+use crate::users::Users;
+use imfast_log::{Completion, Completions};
+use imfast_routes::RouteTable;
+use imfast_session::{Overdue, Policy, Session};
+use imfast_wire::frames::codes;
+use imfast_wire::frames::server::{ServerBody, ServerFrame};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Period of the engine's timer.
+pub const TICK: Duration = Duration::from_millis(250);
+const TICKS_PER_SECOND: u64 = 4;
+/// How long a slice of fan-out may take before the loop gets its turn.
+const FAN_OUT_SLICE: Duration = Duration::from_millis(1);
+/// Connections accepted from one listener in one poll.
+const ACCEPTS_PER_POLL: usize = 64;
+/// How long before its token's expiry a session is told.
+const EXPIRY_NOTICE_S: u64 = 60;
+
+/// What a listener speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speaks {
+    Http,
+    Tcp,
+}
+
+struct Listener {
+    fd: OwnedFd,
+    speaks: Speaks,
+    paused: bool,
+}
+
+/// What a poll found for the caller to do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Batches became durable, or failed.
+    pub completions: bool,
+    /// Partitions have commands and no batch in flight.
+    pub batches: bool,
+    /// Control verbs wait for a decision.
+    pub requests: bool,
+}
+
+/// See the module's text.
+pub struct Engine {
+    pub config: EngineConfig,
+    pub(crate) io: Io,
+    pub(crate) users: Users,
+    pub(crate) groups: Groups,
+    pub(crate) routes: Arc<RouteTable>,
+    pub(crate) route_writer: imfast_routes::RouteWriter,
+    pub(crate) links: Links,
+    /// By partition; none for those of other workers.
+    pub(crate) owned: Vec<Option<Box<Owned>>>,
+    /// Per partition: all that concerns this worker up to here has arrived.
+    pub(crate) watermarks: Vec<u64>,
+    /// Counts the routes set; orders them against the pages of catch-ups.
+    pub(crate) route_clock: u64,
+    pub(crate) requests: VecDeque<Request>,
+    pub(crate) policy: Policy,
+    pub(crate) completions: Arc<Completions>,
+    pub(crate) completed: Vec<Completion>,
+    pub(crate) key_nonce: u64,
+    pub(crate) keys_made: u64,
+    pub(crate) checkpoint_due: Vec<u32>,
+    /// Room to put a look-up key together.
+    pub(crate) key_buffer: String,
+    /// Connections whose window of unanswered sends opened again.
+    pub(crate) resumable: Vec<Handle>,
+    /// Connections whose `caughtUp` is owed.
+    pub(crate) attaching: Vec<Handle>,
+    /// Connections whose catch-up an owner could not serve.
+    pub(crate) stalled: Vec<Handle>,
+    strangers: VecDeque<Handle>,
+    stranger_count: usize,
+    expiries: BinaryHeap<Reverse<(u64, u32, u32)>>,
+    listeners: Vec<Option<Listener>>,
+    ready: Vec<Ready>,
+    pub(crate) buffer: Vec<u8>,
+    pub(crate) output: Vec<u8>,
+    started: Instant,
+    ticks: u64,
+    /// Milliseconds since the engine's start, as of this poll.
+    pub(crate) now_ms: u64,
+    /// Milliseconds since 1970, as of this poll; for people only.
+    pub(crate) wall_ms: u64,
+    draining: bool,
+}
+
+impl Engine {
+    /// # Errors
+    /// What creating an epoll or its timers reports.
+    pub fn new(config: EngineConfig, routes: Arc<RouteTable>) -> Result<Self, Errno> {
+        let poller = Poller::new(TICK)?;
+        let waker = poller.waker()?;
+        let completions = Completions::new(move || crate::poller::notify(waker.as_fd()));
+        let mut nonce = [0; 8];
+        rustix::rand::getrandom(&mut nonce, rustix::rand::GetRandomFlags::empty())?;
+        let frame_bytes = config.limits.frame_bytes as usize;
+        let policy = Policy {
+            message_bytes_max: frame_bytes,
+            http: imfast_wire::http::Limits {
+                header_bytes: config.http_head_bytes,
+                ..imfast_wire::http::Limits::default()
+            },
+            origins: config.origins.clone(),
+        };
+        let limits = IoLimits {
+            send_queue_bytes: config.send_queue_bytes,
+            connections_max: config.connections_max,
+        };
+        let partitions = config.owners.len();
+        Ok(Self {
+            io: Io::new(poller, limits),
+            users: Users::default(),
+            groups: Groups::default(),
+            route_writer: imfast_routes::RouteWriter::new(Arc::clone(&routes), config.worker.into()),
+            routes,
+            links: Links::new(&config),
+            owned: (0..partitions).map(|_| None).collect(),
+            watermarks: vec![0; partitions],
+            route_clock: 0,
+            requests: VecDeque::new(),
+            policy,
+            completions,
+            completed: Vec::new(),
+            key_nonce: u64::from_le_bytes(nonce),
+            keys_made: 0,
+            checkpoint_due: Vec::new(),
+            key_buffer: String::new(),
+            resumable: Vec::new(),
+            attaching: Vec::new(),
+            stalled: Vec::new(),
+            strangers: VecDeque::new(),
+            stranger_count: 0,
+            expiries: BinaryHeap::new(),
+            listeners: Vec::new(),
+            ready: Vec::new(),
+            buffer: vec![0; (256 * 1024).max(frame_bytes * 2 + 1024)],
+            output: Vec::new(),
+            started: Instant::now(),
+            ticks: 0,
+            now_ms: 0,
+            wall_ms: wall_ms(),
+            draining: false,
+            config,
+        })
+    }
+
+    /// The descriptor that an event loop watches for reading.
+    pub fn raw_fd(&self) -> i32 {
+        self.io.poller.raw_fd()
+    }
+
+    /// Serves a listening socket; returns the number to release it by.
+    pub fn listen(&mut self, fd: OwnedFd, speaks: Speaks) -> Result<u32, Errno> {
+        rustix::io::ioctl_fionbio(&fd, true)?;
+        let free = self.listeners.iter().position(Option::is_none);
+        let index = free.unwrap_or(self.listeners.len());
+        self.io.poller.add(&fd, Source::Listener { index: index as u32 }, false)?;
+        let listener = Some(Listener { fd, speaks, paused: false });
+        if free.is_some() {
+            self.listeners[index] = listener;
+        } else {
+            self.listeners.push(listener);
+        }
+        Ok(index as u32)
+    }
+
+    /// Stops serving a listening socket.
+    pub fn release(&mut self, index: u32) {
+        if let Some(entry) = self.listeners.get_mut(index as usize)
+            && let Some(listener) = entry.take()
+            && !listener.paused
+        {
+            // The supervisor holds the socket too, so closing our descriptor would not do.
+            let _ = self.io.poller.remove(listener.fd.as_fd());
+        }
+    }
+
+    /// Takes all that is ready, without waiting.
+    pub fn poll(&mut self) -> Result<Work, Errno> {
+        self.now_ms = self.started.elapsed().as_millis() as u64;
+        self.wall_ms = wall_ms();
+        let mut ready = std::mem::take(&mut self.ready);
+        ready.clear();
+        self.io.poller.poll(&mut ready)?;
+        for event in &ready {
+            match event.source {
+                Source::Connection { slot, generation } => {
+                    self.connection_ready(Handle { slot, generation }, *event);
+                }
+                Source::Listener { index } => self.accept(index),
+                Source::LinkListener => self.accept_links(),
+                Source::Link { slot, generation } => {
+                    self.link_ready(Handle { slot, generation }, event.readable || event.hang_up, event.writable);
+                }
+                Source::Wake => {}
+                Source::Timer => self.timer(),
+            }
+        }
+        self.ready = ready;
+        self.completions.drain(&mut self.completed);
+        Ok(self.work())
+    }
+
+    /// What there is to do now.
+    pub fn work(&self) -> Work {
+        Work {
+            completions: !self.completed.is_empty(),
+            batches: self.owned.iter().flatten().any(|owned| owned.wants_batch()),
+            requests: !self.requests.is_empty(),
+        }
+    }
+
+    /// The next control verb to decide about.
+    pub fn take_request(&mut self) -> Option<Request> {
+        self.requests.pop_front()
+    }
+
+    /// Ends a tick: fan-out, writes, and the slots of connections that went.
+    pub fn flush(&mut self) {
+        for handle in std::mem::take(&mut self.resumable) {
+            self.resume(handle);
+        }
+        let deadline = Instant::now() + FAN_OUT_SLICE;
+        let mut due = std::mem::take(&mut self.checkpoint_due);
+        let mut more = self.groups.run(&mut self.io, deadline, &mut due);
+        self.checkpoint_due = due;
+        self.io.flush_dirty();
+        for slot in self.io.take_drained() {
+            self.continue_catch_up(slot);
+        }
+        self.flush_links();
+        self.bury();
+        self.io.flush_dirty();
+        let work = self.work();
+        more |= work.batches || work.requests;
+        if more {
+            self.io.poller.arm();
+        }
+    }
+
+    fn bury(&mut self) {
+        loop {
+            let dead = self.io.take_dead();
+            if dead.is_empty() {
+                break;
+            }
+            for slot in dead {
+                self.leave_all(slot);
+                self.io.remove(slot);
+            }
+        }
+    }
+
+    fn accept(&mut self, index: u32) {
+        for _ in 0..ACCEPTS_PER_POLL {
+            let Some(Some(listener)) = self.listeners.get_mut(index as usize) else { return };
+            let fd = match socket::accept(listener.fd.as_fd()) {
+                Accepted::Connection(fd) => fd,
+                Accepted::Empty => return,
+                Accepted::Exhausted => {
+                    self.pause_listeners();
+                    return;
+                }
+            };
+            let speaks = listener.speaks;
+            self.admit(fd, speaks);
+            if self.io.connections.len() >= self.io.limits.connections_max {
+                self.pause_listeners();
+                return;
+            }
+        }
+    }
+
+    /// Rests every listener until descriptors are free again: with the queue full and nothing
+    /// to accept with, a level-triggered epoll would spin.
+    fn pause_listeners(&mut self) {
+        self.io.stats.accept_pauses += 1;
+        for listener in self.listeners.iter_mut().flatten() {
+            if !listener.paused {
+                listener.paused = true;
+                let _ = self.io.poller.remove(listener.fd.as_fd());
+            }
+        }
+    }
+
+    pub(crate) fn resume_listeners(&mut self) {
+        if self.io.connections.len() >= self.io.limits.connections_max {
+            return;
+        }
+        for (index, listener) in self.listeners.iter_mut().enumerate() {
+            if let Some(listener) = listener
+                && listener.paused
+                && self.io.poller.add(&listener.fd, Source::Listener { index: index as u32 }, false).is_ok()
+            {
+                listener.paused = false;
+            }
+        }
+    }
+
+    fn admit(&mut self, fd: OwnedFd, speaks: Speaks) {
+        socket::set_no_delay(fd.as_fd());
+        let session = match speaks {
+            Speaks::Http => Session::http(),
+            Speaks::Tcp => Session::tcp(),
+        };
+        let handle = self.io.connections.insert(Connection::new(fd, session));
+        self.io.stats.accepted += 1;
+        let source = Source::Connection { slot: handle.slot, generation: handle.generation };
+        let added = self
+            .io
+            .connections
+            .get(handle.slot)
+            .is_some_and(|c| self.io.poller.add(&c.fd, source, false).is_ok());
+        if !added {
+            self.io.kill(handle.slot);
+            return;
+        }
+        let units = self.config.authenticate_ms.div_ceil(1000) as u32;
+        let now = self.unit();
+        self.io.wheel.set(handle.slot, now, units);
+        self.strangers.push_back(handle);
+        self.stranger_count += 1;
+        while self.stranger_count > self.config.unauthenticated_max {
+            self.drop_oldest_stranger();
+        }
+    }
+
+    fn drop_oldest_stranger(&mut self) {
+        while let Some(handle) = self.strangers.pop_front() {
+            let stranger =
+                self.io.connections.resolve(handle).is_some_and(|c| c.phase == Phase::Stranger);
+            if stranger {
+                self.io.kill(handle.slot);
+                self.stranger_count -= 1;
+                return;
+            }
+        }
+        self.stranger_count = 0;
+    }
+
+    /// A connection is no stranger any more: it presented a token, or it went.
+    pub(crate) fn not_a_stranger(&mut self) {
+        self.stranger_count = self.stranger_count.saturating_sub(1);
+        // Handles of those that left otherwise are skipped when the oldest is looked for; do not
+        // let them pile up meanwhile.
+        if self.strangers.len() > 64 + 4 * self.stranger_count {
+            let connections = &self.io.connections;
+            self.strangers
+                .retain(|h| connections.resolve(*h).is_some_and(|c| c.phase == Phase::Stranger));
+        }
+    }
+
+    /// Seconds since the engine's start: the unit of the wheel.
+    pub(crate) fn unit(&self) -> u32 {
+        (self.now_ms / 1000) as u32
+    }
+
+    /// Sets when a connected, silent client is pinged.
+    pub(crate) fn rearm(&mut self, slot: u32) {
+        let units = (self.config.heartbeat_ms / 1000).max(1) as u32;
+        let now = self.unit();
+        self.io.wheel.set(slot, now, units);
+    }
+
+    /// Ends a session when its token does, after a notice.
+    pub(crate) fn expire_at(&mut self, handle: Handle, expires_at_ms: u64) {
+        let at_s = expires_at_ms / 1000;
+        let notice = at_s.saturating_sub(EXPIRY_NOTICE_S);
+        for second in [notice, at_s] {
+            self.expiries.push(Reverse((second, handle.slot, handle.generation)));
+        }
+    }
+
+    fn timer(&mut self) {
+        self.ticks += 1;
+        self.routes.beat(self.config.worker.into(), self.ticks);
+        self.resume_listeners();
+        self.link_timer();
+        if self.ticks.is_multiple_of(TICKS_PER_SECOND) {
+            self.sweep();
+            self.expire();
+            self.send_checkpoints();
+            self.nurse_catch_ups();
+            self.give_up_waiting();
+        }
+    }
+
+    /// Shows the supervisor that this worker lives, while it replays a log and does not poll.
+    pub fn beat(&mut self) {
+        self.ticks += 1;
+        self.routes.beat(self.config.worker.into(), self.ticks);
+    }
+
+    fn sweep(&mut self) {
+        let mut due = Vec::new();
+        let now = self.unit();
+        self.io.wheel.sweep(now, &mut due);
+        for slot in due {
+            let Some(connection) = self.io.connections.get_mut(slot) else { continue };
+            match connection.phase {
+                Phase::Stranger | Phase::Connecting => {
+                    self.io.stats.timed_out += 1;
+                    self.io.close(slot, &codes::AUTHENTICATION_TIMEOUT, now);
+                }
+                Phase::Connected => {
+                    if std::mem::take(&mut connection.heard) {
+                        self.rearm(slot);
+                        continue;
+                    }
+                    let mut output = std::mem::take(&mut self.output);
+                    output.clear();
+                    let overdue = connection.session.overdue(&mut output);
+                    if overdue == Overdue::Pinged {
+                        if !output.is_empty() {
+                            self.io.push_bytes(slot, &output);
+                        }
+                        self.rearm(slot);
+                    } else {
+                        self.io.stats.timed_out += 1;
+                        self.io.close(slot, &codes::HEARTBEAT_TIMEOUT, now);
+                    }
+                    self.output = output;
+                }
+                Phase::Closing => self.io.kill(slot),
+                Phase::Dead => {}
+            }
+        }
+    }
+
+    fn expire(&mut self) {
+        let now_s = self.wall_ms / 1000;
+        while let Some(Reverse((at_s, slot, generation))) = self.expiries.peek().copied() {
+            if at_s > now_s {
+                break;
+            }
+            self.expiries.pop();
+            let handle = Handle { slot, generation };
+            let Some(connection) = self.io.connections.resolve(handle) else { continue };
+            if connection.phase != Phase::Connected || connection.expires_s == 0 {
+                continue;
+            }
+            let expires_s = u64::from(connection.expires_s);
+            if expires_s <= now_s {
+                let unit = self.unit();
+                self.io.close(slot, &codes::TOKEN_EXPIRED, unit);
+            } else if expires_s <= now_s + EXPIRY_NOTICE_S {
+                let body = ServerBody::TokenExpiring { expires_at_ms: expires_s * 1000 };
+                self.io.push(slot, &ServerFrame::push(body));
+            }
+        }
+    }
+
+    /// Stops accepting and tells every client to come back elsewhere, or later.
+    pub fn drain(&mut self, reconnect_after_ms: u64) {
+        self.draining = true;
+        for index in 0..self.listeners.len() as u32 {
+            self.release(index);
+        }
+        let slots: Vec<u32> = self.io.connections.iter().map(|(slot, _)| slot).collect();
+        let unit = self.unit();
+        for slot in slots {
+            let body = ServerBody::GoAway { reconnect_after_ms };
+            self.io.push(slot, &ServerFrame::push(body));
+            self.io.close(slot, &codes::SHUTTING_DOWN, unit);
+        }
+    }
+
+    /// Whether a drained worker has nothing left to do.
+    pub fn drained(&self) -> bool {
+        self.io.connections.is_empty()
+            && self.owned.iter().flatten().all(|owned| owned.quiet())
+    }
+
+    /// Numbers that describe the worker now, and its counters.
+    pub fn stats(&self) -> Vec<(&'static str, u64)> {
+        let mut fields = self.io.stats.fields().to_vec();
+        fields.push(("connections", self.io.connections.len() as u64));
+        fields.push(("users", self.users.len() as u64));
+        fields.push(("groups", self.groups.len() as u64));
+        fields.push(("links", self.links.len() as u64));
+        fields
+    }
+
+    /// Index of the connection's user, if it has one.
+    pub(crate) fn user_of(&self, slot: u32) -> Option<&crate::users::LocalUser> {
+        let user = self.io.connections.get(slot)?.user;
+        if user == NONE { None } else { self.users.get(user) }
+    }
+}
+
+fn wall_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
+}

@@ -1,0 +1,274 @@
+//! The gateway's half: what its clients ask goes to the partitions' owners, what those answer
+//! goes back.
+
+use crate::commands::Actor;
+use crate::connection::{Gather, Held, HeldRequest, Phase};
+use crate::engine::Engine;
+use crate::links::Kind;
+use crate::origin::{Origin, Sender, Waiter};
+use crate::query::{Query, QueryKind};
+use crate::slab::Handle;
+use imfast_partition::Incoming;
+use imfast_wire::frames::client::{Send, Target};
+use imfast_wire::frames::codes::{self, Code};
+use imfast_wire::frames::proto;
+use imfast_wire::frames::server::{List, ServerBody, ServerFrame, Summary};
+use imfast_wire::frames::{id, limits};
+use std::borrow::Cow;
+
+/// Why a request was not even sent to an owner: code, and a message or none for the code's own.
+pub(crate) type Refusal = (&'static Code, Cow<'static, str>);
+
+impl Engine {
+    /// Serves a `send`.
+    pub(crate) fn send(&mut self, handle: Handle, frame: u64, send: &Send<'_>) -> Result<(), Refusal> {
+        if send.body.len() as u64 > self.config.limits.body_bytes {
+            let text = format!("body: at most {} bytes", self.config.limits.body_bytes);
+            return Err((&codes::BODY_TOO_LARGE, text.into()));
+        }
+        if send.key.len() as u64 > limits::KEY_BYTES.max {
+            let text = format!("send.key: at most {} bytes", limits::KEY_BYTES.max);
+            return Err((&codes::INVALID_ARGUMENT, text.into()));
+        }
+        if let Some(made_ms) = uuid7_ms(&send.key)
+            && made_ms + self.config.dedupe_window_ms < self.wall_ms
+        {
+            return Err((&codes::KEY_EXPIRED, Cow::Borrowed("")));
+        }
+        let Some(user) = self.user_of(handle.slot) else {
+            return Err((&codes::NOT_CONNECTED, Cow::Borrowed("")));
+        };
+        let user_key = std::rc::Rc::clone(&user.key);
+        let (tenant, user) = user_key.split_once('\0').unwrap_or(("", &user_key));
+        let derived;
+        let (conversation, peer) = match &send.to {
+            Target::User(peer) => {
+                if let Err(error) = id::check(peer) {
+                    return Err((&codes::INVALID_ID, error.to_string().into()));
+                }
+                derived = id::direct_conversation(tenant, user, peer);
+                (derived.as_str(), peer.as_ref())
+            }
+            Target::Group(conversation) | Target::Conversation(conversation) => {
+                if let Err(error) = id::check(conversation) {
+                    return Err((&codes::INVALID_ID, error.to_string().into()));
+                }
+                (conversation.as_ref(), "")
+            }
+        };
+        let partition = id::partition_of(tenant, conversation, self.partitions());
+        let here = self.owned[partition as usize].is_some();
+        // A keyless send that may be replayed over a link gets a key to be recognised by.
+        let made;
+        let key = if send.key.is_empty() && !here && !send.ephemeral {
+            made = self.fresh_key();
+            &made[..]
+        } else {
+            send.key.as_bytes()
+        };
+        let command = Actor { tenant, user, key, conversation }.send(peer, send);
+        let waiter = self.client_waiter(handle, frame);
+        if send.ephemeral {
+            let sender = Sender { worker: self.config.worker, handle };
+            if here {
+                self.send_ephemeral(partition, &command, sender, Origin::Here(waiter));
+            } else {
+                let mut payload = handle.to_bits().to_le_bytes().to_vec();
+                payload.extend_from_slice(&command);
+                self.request(partition, Kind::Ephemeral, payload, waiter);
+            }
+        } else {
+            self.submit(partition, command, waiter);
+        }
+        Ok(())
+    }
+
+    /// Gives a command to its partition's owner.
+    pub(crate) fn submit(&mut self, partition: u16, command: Vec<u8>, waiter: Waiter) {
+        if self.owned[partition as usize].is_some() {
+            self.enqueue(partition, Incoming { command, origin: Origin::Here(waiter) });
+        } else {
+            self.request(partition, Kind::Command, command, waiter);
+        }
+    }
+
+    /// Asks a partition's owner.
+    pub(crate) fn ask(&mut self, partition: u16, query: &Query, waiter: Waiter) {
+        if self.owned[partition as usize].is_some() {
+            self.serve_query(partition, query, Origin::Here(waiter));
+        } else {
+            let mut payload = Vec::new();
+            query.encode(&mut payload);
+            self.request(partition, Kind::Query, payload, waiter);
+        }
+    }
+
+    /// Python decided: the control verb that a connection waits for goes ahead. A `connect` needs
+    /// [`Engine::connected`] instead.
+    pub fn proceed(&mut self, handle: Handle) {
+        let Some(Held { frame, request }) = self.take_held(handle) else { return };
+        match request {
+            HeldRequest::Command { partition, command } => {
+                let waiter = self.client_waiter(handle, frame);
+                self.submit(partition, command, waiter);
+            }
+            HeldRequest::Query { partition: Some(partition), query } => {
+                let waiter = self.client_waiter(handle, frame);
+                self.ask(partition, &query, waiter);
+            }
+            HeldRequest::Query { partition: None, query } => self.scatter(handle, frame, query),
+            HeldRequest::Connect { .. } | HeldRequest::Refresh => {}
+        }
+        self.resume(handle);
+    }
+
+    /// Python decided: the control verb is refused.
+    pub fn refuse(&mut self, handle: Handle, code: &'static Code, message: &str) {
+        let Some(Held { frame, request }) = self.take_held(handle) else { return };
+        // A refused connect is told even without an id: the connection ends with it.
+        let connect = matches!(request, HeldRequest::Connect { .. });
+        if frame != 0 || connect {
+            self.io.push_error(handle.slot, frame, code, message);
+        }
+        if code.close.is_some() {
+            let unit = self.unit();
+            self.io.close(handle.slot, code, unit);
+        } else {
+            if connect && let Some(connection) = self.io.connections.resolve_mut(handle) {
+                connection.phase = Phase::Stranger;
+            }
+            self.resume(handle);
+        }
+    }
+
+    /// A refreshed token was accepted.
+    pub fn refreshed(&mut self, handle: Handle, expires_at_ms: u64) {
+        let Some(Held { frame, .. }) = self.take_held(handle) else { return };
+        if let Some(connection) = self.io.connections.resolve_mut(handle) {
+            connection.expires_s = (expires_at_ms / 1000) as u32;
+            self.expire_at(handle, expires_at_ms);
+            let body = ServerBody::Refreshed { expires_at_ms };
+            if frame != 0 {
+                self.io.push(handle.slot, &ServerFrame { id: frame, body });
+            }
+        }
+        self.resume(handle);
+    }
+
+    pub(crate) fn take_held(&mut self, handle: Handle) -> Option<Held> {
+        self.io.connections.resolve_mut(handle)?.rare.as_mut()?.held.take()
+    }
+
+    /// Brings an owner's answer to whoever waits for it.
+    pub(crate) fn answered(&mut self, waiter: Waiter, body: ServerBody<'_>) {
+        match waiter {
+            Waiter::Client { handle, frame, counted } => {
+                let in_flight_max = self.config.in_flight_max;
+                let Some(connection) = self.io.connections.resolve_mut(handle) else { return };
+                if counted {
+                    connection.in_flight = connection.in_flight.saturating_sub(1);
+                    if !connection.reading
+                        && connection.in_flight == in_flight_max / 2
+                        && !connection.held_back()
+                    {
+                        self.resumable.push(handle);
+                    }
+                }
+                if frame != 0 && connection.open() {
+                    if matches!(body, ServerBody::Error { .. }) {
+                        self.io.stats.errors += 1;
+                    }
+                    self.io.push(handle.slot, &ServerFrame { id: frame, body });
+                }
+            }
+            Waiter::Gather { handle, frame } => self.gathered(handle, frame, body),
+            // The owner could not serve a page: try again with the next timer.
+            Waiter::CatchUp { handle, partition } => self.page_failed(handle, partition),
+        }
+    }
+
+    /// Asks every partition for its part of a list.
+    fn scatter(&mut self, handle: Handle, frame: u64, mut query: Query) {
+        let partitions = self.partitions();
+        let QueryKind::Conversations { limit, after, .. } = &mut query.kind else { return };
+        let gather = Gather {
+            frame,
+            limit: std::mem::replace(limit, u32::MAX),
+            after: std::mem::take(after),
+            missing: partitions as usize,
+            parts: Vec::new(),
+        };
+        let Some(connection) = self.io.connections.resolve_mut(handle) else { return };
+        connection.in_flight += 1;
+        connection.rare.get_or_insert_default().gathers.push(gather);
+        for partition in 0..partitions {
+            self.ask(partition, &query, Waiter::Gather { handle, frame });
+        }
+    }
+
+    fn gathered(&mut self, handle: Handle, frame: u64, body: ServerBody<'_>) {
+        let Some(connection) = self.io.connections.resolve_mut(handle) else { return };
+        let Some(rare) = connection.rare.as_mut() else { return };
+        let Some(at) = rare.gathers.iter().position(|g| g.frame == frame) else { return };
+        let gather = &mut rare.gathers[at];
+        let failed = matches!(body, ServerBody::Error { .. });
+        if !failed {
+            let mut part = Vec::new();
+            proto::encode_server(&ServerFrame { id: 0, body: body.clone() }, &mut part);
+            gather.parts.push(part);
+            gather.missing -= 1;
+            if gather.missing > 0 {
+                return;
+            }
+        }
+        let gather = rare.gathers.swap_remove(at);
+        let waiter = Waiter::Client { handle, frame, counted: true };
+        if failed {
+            return self.answered(waiter, body);
+        }
+        let mut items: Vec<Summary<'_>> = Vec::new();
+        let mut more = false;
+        for part in &gather.parts {
+            if let Ok(ServerFrame { body: ServerBody::Conversations { items: list, more: m }, .. }) =
+                proto::decode_server(part)
+            {
+                more |= m;
+                items.extend(list.iter().filter(|s| *s.conversation > *gather.after).cloned());
+            }
+        }
+        items.sort_unstable_by(|a, b| a.conversation.cmp(&b.conversation));
+        more |= items.len() > gather.limit as usize;
+        items.truncate(gather.limit as usize);
+        self.answered(waiter, ServerBody::Conversations { items: List::Borrowed(&items), more });
+    }
+}
+
+/// The time in a UUID of version 7 (RFC 9562 section 5.7), milliseconds since 1970; none for
+/// any other key.
+fn uuid7_ms(key: &str) -> Option<u64> {
+    let bytes = key.as_bytes();
+    let hyphens = [8, 13, 18, 23];
+    if bytes.len() != 36 || bytes[14] != b'7' || hyphens.iter().any(|at| bytes[*at] != b'-') {
+        return None;
+    }
+    if !bytes.iter().enumerate().all(|(at, b)| hyphens.contains(&at) || b.is_ascii_hexdigit()) {
+        return None;
+    }
+    u64::from_str_radix(&format!("{}{}", key.get(..8)?, key.get(9..13)?), 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::uuid7_ms;
+
+    #[test]
+    fn only_a_version_7_uuid_tells_its_time() {
+        // RFC 9562, appendix A.6.
+        let example = "017f22e2-79b0-7cc3-98c4-dc0c0c07398f";
+        assert_eq!(uuid7_ms(example), Some(1_645_557_742_000));
+        assert_eq!(uuid7_ms("017f22e2-79b0-4cc3-98c4-dc0c0c07398f"), None);
+        assert_eq!(uuid7_ms("017f22e2x79b0-7cc3-98c4-dc0c0c07398f"), None);
+        assert_eq!(uuid7_ms("order-17"), None);
+        assert_eq!(uuid7_ms("017f22e2-79b0-7cc3-98c4-dc0c0c0739üü"), None);
+    }
+}

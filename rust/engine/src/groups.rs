@@ -1,0 +1,353 @@
+//! Groups with subscribers on this worker, and the fan-out to them.
+//!
+//! Frames for a group are encoded once per encoding into its open run. When the run is sealed it
+//! becomes a job: a shared buffer and the range of the subscriber array that gets it. Jobs are
+//! worked off in slices, group by group in turn; what arrives meanwhile gathers in the next open
+//! run, so that coalescing grows with load by itself and no flush deadline is needed.
+//!
+//! Who gets a frame is decided when it is appended: later subscribers stand behind the job's
+//! range, and one that leaves is first given what it has not been given yet.
+
+use crate::connection::{Phase, Subscription};
+use crate::io::Io;
+use crate::send_queue::Shared;
+use hashbrown::HashMap;
+use imfast_session::Encoding;
+use imfast_wire::frames::server::ServerFrame;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Instant;
+
+/// A subscriber's place that was vacated while a job ran.
+const HOLE: u32 = u32::MAX;
+/// Sockets that one group may have written before another group's turn.
+const SLICE: usize = 256;
+
+/// A frame of a run that one connection does not get: its own ephemeral message.
+#[derive(Clone, Copy)]
+struct Exclusion {
+    slot: u32,
+    start: [u32; Encoding::COUNT],
+    end: [u32; Encoding::COUNT],
+}
+
+/// Frames encoded and not yet given to anybody.
+#[derive(Default)]
+struct Run {
+    buffers: [Vec<u8>; Encoding::COUNT],
+    exclusions: Vec<Exclusion>,
+    frames: u32,
+    /// Position of the first durable frame; 0 without one.
+    first_position: u64,
+}
+
+/// A sealed run on its way to `subscribers[next..end]`.
+struct Job {
+    buffers: [Shared; Encoding::COUNT],
+    exclusions: Vec<Exclusion>,
+    frames: u32,
+    first_position: u64,
+    next: usize,
+    end: usize,
+}
+
+/// One group as this worker sees it.
+pub struct LocalGroup {
+    pub key: Rc<str>,
+    pub partition: u16,
+    /// Key in the node's route table.
+    pub route: u64,
+    /// Value of the route clock when this worker's bit was set.
+    pub routed_at: u64,
+    /// Every row behind this position reaches this worker; `u64::MAX` until a page proved it.
+    pub covered_from: u64,
+    /// Attaches that need the route although nobody is subscribed yet.
+    pub holds: u32,
+    subscribers: Vec<u32>,
+    live: u32,
+    by_encoding: [u32; Encoding::COUNT],
+    open: Run,
+    jobs: VecDeque<Job>,
+    scheduled: bool,
+}
+
+impl LocalGroup {
+    pub fn live(&self) -> u32 {
+        self.live
+    }
+
+    fn idle(&self) -> bool {
+        self.jobs.is_empty() && self.open.frames == 0
+    }
+}
+
+/// The groups of this worker by conversation key.
+#[derive(Default)]
+pub struct Groups {
+    by_key: HashMap<Rc<str>, u32>,
+    groups: crate::slab::Slab<LocalGroup>,
+    /// Groups with jobs, in turn.
+    active: VecDeque<u32>,
+    /// Groups with an open run and no job.
+    opened: Vec<u32>,
+}
+
+impl Groups {
+    pub fn find(&self, key: &str) -> Option<u32> {
+        self.by_key.get(key).copied()
+    }
+
+    pub fn get(&self, group: u32) -> Option<&LocalGroup> {
+        self.groups.get(group)
+    }
+
+    pub fn get_mut(&mut self, group: u32) -> Option<&mut LocalGroup> {
+        self.groups.get_mut(group)
+    }
+
+    pub fn len(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Adds a group nobody on this worker had; the caller has set its route.
+    pub fn insert(&mut self, key: &str, partition: u16, route: u64, routed_at: u64) -> u32 {
+        let key: Rc<str> = key.into();
+        let handle = self.groups.insert(LocalGroup {
+            key: Rc::clone(&key),
+            partition,
+            route,
+            routed_at,
+            covered_from: u64::MAX,
+            holds: 0,
+            subscribers: Vec::new(),
+            live: 0,
+            by_encoding: [0; Encoding::COUNT],
+            open: Run::default(),
+            jobs: VecDeque::new(),
+            scheduled: false,
+        });
+        self.by_key.insert(key, handle.slot);
+        handle.slot
+    }
+
+    /// Forgets a group without subscribers and holds. Returns its route key for clearing.
+    pub fn remove_unused(&mut self, group: u32) -> Option<u64> {
+        let entry = self.groups.get(group)?;
+        if entry.live > 0 || entry.holds > 0 {
+            return None;
+        }
+        let entry = self.groups.remove(group)?;
+        self.by_key.remove(&entry.key);
+        self.active.retain(|g| *g != group);
+        self.opened.retain(|g| *g != group);
+        Some(entry.route)
+    }
+
+    /// Makes a connection a subscriber from the next frame on.
+    pub fn subscribe(&mut self, io: &mut Io, group: u32, slot: u32) {
+        let Some(entry) = self.groups.get_mut(group) else { return };
+        let Some(connection) = io.connections.get_mut(slot) else { return };
+        if connection.subscriptions.iter().any(|s| s.group == group) {
+            return;
+        }
+        // Frames already encoded are not for the newcomer.
+        if entry.open.frames > 0 {
+            seal(entry);
+            schedule(entry, group, &mut self.active);
+        }
+        let index = entry.subscribers.len() as u32;
+        entry.subscribers.push(slot);
+        entry.live += 1;
+        entry.by_encoding[connection.encoding as usize] += 1;
+        connection.subscriptions.push(Subscription { group, index });
+    }
+
+    /// Ends a subscription. With `settle` the connection first gets every frame that was appended
+    /// while it was subscribed.
+    pub fn unsubscribe(&mut self, io: &mut Io, group: u32, slot: u32, settle: bool) {
+        let Some(entry) = self.groups.get_mut(group) else { return };
+        let Some(connection) = io.connections.get_mut(slot) else { return };
+        let encoding = connection.encoding;
+        let Some(at) = connection.subscriptions.iter().position(|s| s.group == group) else { return };
+        let index = connection.subscriptions.swap_remove(at).index as usize;
+        if settle {
+            for job in &entry.jobs {
+                if (job.next..job.end).contains(&index) {
+                    deliver(io, slot, encoding, job);
+                }
+            }
+            if entry.open.frames > 0 {
+                seal(entry);
+                if let Some(job) = entry.jobs.back() {
+                    deliver(io, slot, encoding, job);
+                }
+                schedule(entry, group, &mut self.active);
+            }
+        }
+        entry.live -= 1;
+        entry.by_encoding[encoding as usize] -= 1;
+        if entry.jobs.is_empty() {
+            entry.subscribers.swap_remove(index);
+            if let Some(&moved) = entry.subscribers.get(index) {
+                renumber(io, moved, group, index as u32);
+            }
+        } else {
+            entry.subscribers[index] = HOLE;
+        }
+    }
+
+    /// Encodes a frame for a group's subscribers. `position` is 0 for an ephemeral one; `exclude`
+    /// is the connection that sent it.
+    pub fn append(&mut self, group: u32, frame: &ServerFrame<'_>, position: u64, exclude: Option<u32>) {
+        let Some(entry) = self.groups.get_mut(group) else { return };
+        if entry.live == 0 {
+            return;
+        }
+        let run = &mut entry.open;
+        let mut exclusion = Exclusion { slot: HOLE, start: [0; 3], end: [0; 3] };
+        for encoding in Encoding::ALL {
+            let at = encoding as usize;
+            exclusion.start[at] = run.buffers[at].len() as u32;
+            if entry.by_encoding[at] > 0 {
+                encoding.write(frame, &mut run.buffers[at]);
+            }
+            exclusion.end[at] = run.buffers[at].len() as u32;
+        }
+        if let Some(slot) = exclude {
+            run.exclusions.push(Exclusion { slot, ..exclusion });
+        }
+        if run.first_position == 0 {
+            run.first_position = position;
+        }
+        run.frames += 1;
+        if run.frames == 1 && entry.jobs.is_empty() {
+            self.opened.push(group);
+        }
+    }
+
+    /// Works off jobs until `deadline`. Returns whether work is left.
+    pub fn run(&mut self, io: &mut Io, deadline: Instant, due: &mut Vec<u32>) -> bool {
+        for group in std::mem::take(&mut self.opened) {
+            if let Some(entry) = self.groups.get_mut(group)
+                && entry.open.frames > 0
+            {
+                seal(entry);
+                schedule(entry, group, &mut self.active);
+            }
+        }
+        while let Some(group) = self.active.pop_front() {
+            let Some(entry) = self.groups.get_mut(group) else { continue };
+            entry.scheduled = false;
+            slice(entry, io, due);
+            if entry.jobs.is_empty() {
+                compact(entry, group, io);
+                if entry.open.frames > 0 {
+                    seal(entry);
+                }
+            }
+            if !entry.jobs.is_empty() {
+                schedule(entry, group, &mut self.active);
+            }
+            if Instant::now() >= deadline {
+                break;
+            }
+        }
+        !self.active.is_empty()
+    }
+
+    /// Lowest position of `partition` that some subscriber has not been given yet.
+    pub fn lowest_unfinished(&self, partition: u16) -> Option<u64> {
+        let of = |group: &u32| {
+            let entry = self.groups.get(*group)?;
+            if entry.partition != partition || entry.idle() {
+                return None;
+            }
+            let jobs = entry.jobs.iter().map(|j| j.first_position);
+            jobs.chain([entry.open.first_position]).filter(|p| *p > 0).min()
+        };
+        self.active.iter().chain(&self.opened).filter_map(of).min()
+    }
+}
+
+fn schedule(entry: &mut LocalGroup, group: u32, active: &mut VecDeque<u32>) {
+    if !entry.scheduled {
+        entry.scheduled = true;
+        active.push_back(group);
+    }
+}
+
+fn seal(entry: &mut LocalGroup) {
+    let run = std::mem::take(&mut entry.open);
+    entry.jobs.push_back(Job {
+        buffers: run.buffers.map(Rc::new),
+        exclusions: run.exclusions,
+        frames: run.frames,
+        first_position: run.first_position,
+        next: 0,
+        end: entry.subscribers.len(),
+    });
+}
+
+/// Gives the first job to the next subscribers.
+fn slice(entry: &mut LocalGroup, io: &mut Io, due: &mut Vec<u32>) {
+    let Some(job) = entry.jobs.front_mut() else { return };
+    let stop = job.end.min(job.next + SLICE);
+    for at in job.next..stop {
+        let slot = entry.subscribers[at];
+        let Some(connection) = io.connections.get_mut(slot) else { continue };
+        if connection.phase != Phase::Connected {
+            continue;
+        }
+        if job.first_position > 0 && !connection.checkpoint_due {
+            connection.checkpoint_due = true;
+            due.push(slot);
+        }
+        let encoding = connection.encoding;
+        deliver(io, slot, encoding, job);
+    }
+    job.next = stop;
+    if job.next == job.end {
+        entry.jobs.pop_front();
+    }
+}
+
+/// Gives one connection all frames of a job but those it sent itself.
+fn deliver(io: &mut Io, slot: u32, encoding: Encoding, job: &Job) {
+    let at = encoding as usize;
+    let buffer = &job.buffers[at];
+    io.stats.deliveries += u64::from(job.frames);
+    let mut start = 0;
+    for exclusion in job.exclusions.iter().filter(|e| e.slot == slot) {
+        io.push_shared(slot, buffer, start, exclusion.start[at] as usize);
+        start = exclusion.end[at] as usize;
+        io.stats.deliveries -= 1;
+    }
+    io.push_shared(slot, buffer, start, buffer.len());
+}
+
+/// Closes the holes that leavers left while jobs ran.
+fn compact(entry: &mut LocalGroup, group: u32, io: &mut Io) {
+    if entry.subscribers.len() == entry.live as usize {
+        return;
+    }
+    let mut kept = 0;
+    for at in 0..entry.subscribers.len() {
+        let slot = entry.subscribers[at];
+        if slot != HOLE {
+            if kept != at {
+                entry.subscribers[kept] = slot;
+                renumber(io, slot, group, kept as u32);
+            }
+            kept += 1;
+        }
+    }
+    entry.subscribers.truncate(kept);
+}
+
+fn renumber(io: &mut Io, slot: u32, group: u32, index: u32) {
+    if let Some(connection) = io.connections.get_mut(slot)
+        && let Some(subscription) = connection.subscriptions.iter_mut().find(|s| s.group == group)
+    {
+        subscription.index = index;
+    }
+}

@@ -1,0 +1,269 @@
+//! Connections and their sockets: queueing, flushing and closing. Knows nothing of users,
+//! groups and partitions.
+
+use crate::connection::{Connection, Phase};
+use crate::poller::{Poller, Source};
+use crate::send_queue::{BufferPool, Progress, Shared};
+use crate::slab::{Handle, Slab};
+use crate::socket;
+use crate::stats::Stats;
+use crate::wheel::Wheel;
+use imfast_wire::frames::codes::Code;
+use imfast_wire::frames::server::{ServerBody, ServerFrame};
+use rustix::fd::AsFd;
+
+/// Bounds that protect a worker from one connection.
+#[derive(Debug, Clone)]
+pub struct IoLimits {
+    /// Bytes that may wait for a slow reader.
+    pub send_queue_bytes: usize,
+    /// Connections a worker holds.
+    pub connections_max: usize,
+}
+
+/// All client connections of this worker.
+pub struct Io {
+    pub poller: Poller,
+    pub connections: Slab<Connection>,
+    pub wheel: Wheel,
+    pub pool: BufferPool,
+    pub stats: Stats,
+    pub limits: IoLimits,
+    dirty: Vec<u32>,
+    dead: Vec<u32>,
+    drained: Vec<u32>,
+}
+
+impl Io {
+    pub fn new(poller: Poller, limits: IoLimits) -> Self {
+        Self {
+            poller,
+            connections: Slab::default(),
+            wheel: Wheel::default(),
+            pool: BufferPool::default(),
+            stats: Stats::default(),
+            limits,
+            dirty: Vec::new(),
+            dead: Vec::new(),
+            drained: Vec::new(),
+        }
+    }
+
+    /// Queues one frame for one connection, in that connection's encoding.
+    pub fn push(&mut self, slot: u32, frame: &ServerFrame<'_>) {
+        self.append(slot, |encoding, out| encoding.write(frame, out));
+    }
+
+    /// Queues bytes that are already in the connection's encoding.
+    pub fn push_bytes(&mut self, slot: u32, bytes: &[u8]) {
+        self.append(slot, |_, out| out.extend_from_slice(bytes));
+    }
+
+    fn append(&mut self, slot: u32, write: impl FnOnce(imfast_session::Encoding, &mut Vec<u8>)) {
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        if connection.phase == Phase::Dead {
+            return;
+        }
+        let encoding = connection.encoding;
+        let pool = &mut self.pool;
+        let queue = connection.queue.get_or_insert_with(|| pool.take_queue());
+        queue.append_with(pool, |out| write(encoding, out));
+        self.queued(slot);
+    }
+
+    /// Sends a part of a shared buffer: straight from it where nothing waits before it.
+    pub fn push_shared(&mut self, slot: u32, buffer: &Shared, start: usize, end: usize) {
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        if !connection.open() || start >= end {
+            return;
+        }
+        let mut sent = 0;
+        if connection.queue.is_none() {
+            use rustix::net::{SendFlags, send};
+            let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+            match send(&connection.fd, &buffer[start..end], flags) {
+                Ok(count) => sent = count,
+                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+                Err(_) => return self.kill(slot),
+            }
+            self.stats.bytes_sent += sent as u64;
+            if start + sent == end {
+                return;
+            }
+        }
+        let pool = &mut self.pool;
+        let queue = connection.queue.get_or_insert_with(|| pool.take_queue());
+        queue.append_shared(buffer, start + sent, end);
+        self.queued(slot);
+    }
+
+    fn queued(&mut self, slot: u32) {
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        if !connection.dirty {
+            connection.dirty = true;
+            self.dirty.push(slot);
+        }
+        let bytes = connection.queue.as_ref().map_or(0, |q| q.bytes());
+        if bytes > self.limits.send_queue_bytes {
+            self.flush(slot);
+            let over = self.connections.get(slot).is_some_and(|c| {
+                c.phase != Phase::Dead
+                    && c.queue.as_ref().is_some_and(|q| q.bytes() > self.limits.send_queue_bytes)
+            });
+            if over {
+                self.stats.slow_consumers += 1;
+                self.kill(slot);
+            }
+        }
+    }
+
+    /// Writes what is queued for every connection that got something since the last flush.
+    pub fn flush_dirty(&mut self) {
+        while let Some(slot) = self.dirty.pop() {
+            if let Some(connection) = self.connections.get_mut(slot) {
+                connection.dirty = false;
+                // A blocked socket reports when it takes more.
+                if !connection.writing {
+                    self.flush(slot);
+                }
+            }
+        }
+    }
+
+    /// Writes what is queued for `slot`.
+    pub fn flush(&mut self, slot: u32) {
+        let Some(handle) = self.connections.handle(slot) else { return };
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        if connection.phase == Phase::Dead {
+            return;
+        }
+        let Some(queue) = connection.queue.as_mut() else { return };
+        let before = queue.bytes();
+        let result = queue.write_to(connection.fd.as_fd(), &mut self.pool);
+        self.stats.bytes_sent += (before - queue.bytes()) as u64;
+        self.stats.writes += 1;
+        match result {
+            Ok(Progress::Done) => {
+                if let Some(queue) = connection.queue.take() {
+                    self.pool.give_queue(queue);
+                }
+                if connection.writing {
+                    connection.writing = false;
+                    self.watch(handle);
+                }
+                let connection = self.connections.get(slot);
+                match connection.map(|c| c.phase) {
+                    Some(Phase::Closing) => {
+                        if let Some(c) = connection {
+                            socket::half_close(c.fd.as_fd());
+                        }
+                    }
+                    Some(_) if connection.is_some_and(|c| c.rare.is_some()) => self.drained.push(slot),
+                    _ => {}
+                }
+            }
+            Ok(Progress::Blocked) => {
+                if !connection.writing {
+                    connection.writing = true;
+                    self.watch(handle);
+                }
+            }
+            Err(_) => self.kill(slot),
+        }
+    }
+
+    /// Connections with a catch-up whose queue ran empty since the last call.
+    pub fn take_drained(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.drained)
+    }
+
+    /// Stops or resumes reading a connection's socket.
+    pub fn set_reading(&mut self, slot: u32, reading: bool) {
+        let Some(handle) = self.connections.handle(slot) else { return };
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        if connection.reading != reading {
+            connection.reading = reading;
+            self.watch(handle);
+        }
+    }
+
+    fn watch(&mut self, handle: Handle) {
+        let Some(connection) = self.connections.resolve(handle) else { return };
+        let source = Source::Connection { slot: handle.slot, generation: handle.generation };
+        if self.poller.modify(&connection.fd, source, connection.reading, connection.writing).is_err() {
+            self.kill(handle.slot);
+        }
+    }
+
+    /// Answers `frame` (or nobody in particular) with an error of the catalogue.
+    pub fn push_error(&mut self, slot: u32, frame: u64, code: &'static Code, message: &str) {
+        self.stats.errors += 1;
+        let body = ServerBody::error(code, 0, message);
+        self.push(slot, &ServerFrame { id: frame, body });
+    }
+
+    /// Ends a connection in the protocol's own way: an error frame where the transport has no
+    /// close code, a close frame where it has, then the end of our bytes, then a deadline.
+    pub fn close(&mut self, slot: u32, code: &'static Code, now_unit: u32) {
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        if !connection.open() {
+            return;
+        }
+        let pool = &mut self.pool;
+        let mut queue = connection.queue.take().unwrap_or_else(|| pool.take_queue());
+        let session = &mut connection.session;
+        queue.append_with(pool, |out| session.close(code, out));
+        connection.queue = Some(queue);
+        self.finish(slot, now_unit);
+    }
+
+    /// The session wrote its own last bytes: flush them and go.
+    pub fn finish(&mut self, slot: u32, now_unit: u32) {
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        if !connection.open() {
+            return;
+        }
+        connection.phase = Phase::Closing;
+        if !connection.reading {
+            self.set_reading(slot, true);
+        }
+        self.wheel.set(slot, now_unit, CLOSE_UNITS);
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        if connection.queue.is_some() {
+            if !connection.writing {
+                self.flush(slot);
+            }
+        } else {
+            socket::half_close(connection.fd.as_fd());
+        }
+    }
+
+    /// Gives a connection up; its slot is freed by [`Io::take_dead`]'s caller at the end of the tick.
+    pub fn kill(&mut self, slot: u32) {
+        if let Some(connection) = self.connections.get_mut(slot)
+            && connection.phase != Phase::Dead
+        {
+            connection.phase = Phase::Dead;
+            self.dead.push(slot);
+        }
+    }
+
+    /// Slots to be freed.
+    pub fn take_dead(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.dead)
+    }
+
+    /// Frees a dead connection's slot and closes its socket.
+    pub fn remove(&mut self, slot: u32) {
+        if let Some(mut connection) = self.connections.remove(slot) {
+            self.wheel.clear(slot);
+            if let Some(queue) = connection.queue.take() {
+                self.pool.give_queue(queue);
+            }
+            // Closing the descriptor takes it out of the epoll as well.
+        }
+    }
+}
+
+/// Seconds that a peer gets to close its side after we closed ours.
+const CLOSE_UNITS: u32 = 2;

@@ -1,0 +1,246 @@
+//! Our way to other workers' partitions.
+
+use super::frame::{Frame, Kind, NO_PARTITION};
+use super::link::{Broken, Side};
+use super::{PATIENCE_MS, Pending, REDIAL_MS};
+use crate::delivery::Arrival;
+use crate::engine::Engine;
+use crate::origin::Waiter;
+use crate::query::Page;
+use crate::slab::Handle;
+use imfast_wire::frames::codes;
+use imfast_wire::frames::proto;
+use imfast_wire::frames::server::ServerBody;
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+
+/// A watermark that means: from now on.
+pub(super) const UNKNOWN: u64 = u64::MAX;
+
+impl Engine {
+    /// Sends a request to a partition's owner and keeps it until it is answered.
+    pub(crate) fn request(&mut self, partition: u16, kind: Kind, payload: Vec<u8>, waiter: Waiter) {
+        let worker = self.config.owners[partition as usize];
+        let epoch = self.links.epochs[partition as usize];
+        let queue_bytes = self.links.queue_bytes;
+        let asked_ms = self.now_ms;
+        let remote = &mut self.links.remotes[worker as usize];
+        if remote.bytes + payload.len() > queue_bytes {
+            return self.answered(waiter, ServerBody::error(&codes::OVERLOADED, 0, ""));
+        }
+        let number = remote.first + remote.unanswered.len() as u64;
+        if remote.open
+            && let Some(handle) = remote.link
+            && let Some(link) = self.links.links.resolve_mut(handle)
+        {
+            queue_request(link, kind, partition, epoch, number, &payload);
+            self.links.touch(handle.slot);
+        }
+        let remote = &mut self.links.remotes[worker as usize];
+        remote.bytes += payload.len();
+        remote.unanswered.push_back(Pending {
+            kind,
+            partition,
+            payload,
+            waiter: Some(waiter),
+            answered: false,
+            asked_ms,
+        });
+        remote.wanted = true;
+        if remote.link.is_none() {
+            self.dial(worker);
+        }
+    }
+
+    /// Connects to a worker that is wanted and not connected.
+    pub(super) fn dial(&mut self, worker: u8) {
+        let now_ms = self.now_ms;
+        let remote = &mut self.links.remotes[worker as usize];
+        if !remote.wanted || remote.link.is_some() || remote.redial_at_ms > now_ms {
+            return;
+        }
+        remote.redial_at_ms = now_ms + REDIAL_MS;
+        let Ok(fd) = connect_to(&self.config.link_paths[worker as usize]) else { return };
+        let Some(handle) = self.adopt_link(fd, Side::Gateway, Some(worker)) else { return };
+        self.links.remotes[worker as usize].link = Some(handle);
+        let me = self.config.worker;
+        let incarnation = self.config.incarnation;
+        let marks: Vec<(u16, u64)> = self
+            .config
+            .owners
+            .iter()
+            .enumerate()
+            .filter(|(_, owner)| **owner == worker)
+            .map(|(partition, _)| {
+                let known = self.links.epochs[partition] > 0;
+                (partition as u16, if known { self.watermarks[partition] } else { UNKNOWN })
+            })
+            .collect();
+        if let Some(link) = self.links.links.resolve_mut(handle) {
+            link.queue(Kind::Hello, NO_PARTITION, 0, |out| {
+                out.push(me);
+                out.extend_from_slice(&incarnation.to_le_bytes());
+                for (partition, watermark) in marks {
+                    out.extend_from_slice(&partition.to_le_bytes());
+                    out.extend_from_slice(&watermark.to_le_bytes());
+                }
+            });
+            self.links.touch(handle.slot);
+        }
+    }
+
+    /// Serves a frame from an owner.
+    pub(super) fn gateway_frame(&mut self, handle: Handle, frame: &Frame<'_>) -> Result<(), Broken> {
+        if frame.partition != NO_PARTITION {
+            let known = self.links.epochs.get(frame.partition as usize).ok_or(Broken::Malformed)?;
+            if frame.epoch != *known {
+                return Err(Broken::StaleEpoch);
+            }
+        }
+        match frame.kind {
+            Kind::Welcome => self.welcomed(handle, frame.payload),
+            Kind::Reply => self.reply_arrived(handle, frame.payload),
+            Kind::Deliver => {
+                let arrival =
+                    Arrival::decode(frame.partition, frame.payload).map_err(|_| Broken::Malformed)?;
+                self.arrive(&arrival, None);
+                Ok(())
+            }
+            Kind::DeliverEphemeral => {
+                let (worker, rest) = frame.payload.split_first().ok_or(Broken::Malformed)?;
+                let (bits, rest) = rest.split_first_chunk().ok_or(Broken::Malformed)?;
+                let arrival = Arrival::decode(frame.partition, rest).map_err(|_| Broken::Malformed)?;
+                let sender = Handle::from_bits(u64::from_le_bytes(*bits));
+                self.arrive(&arrival, (*worker == self.config.worker).then_some(sender));
+                Ok(())
+            }
+            Kind::Watermark => {
+                let position = frame.payload.try_into().map_err(|_| Broken::Malformed)?;
+                self.advance_watermark(frame.partition, u64::from_le_bytes(position));
+                Ok(())
+            }
+            Kind::Beat => Ok(()),
+            _ => Err(Broken::Malformed),
+        }
+    }
+
+    /// The owner told its epochs and positions: requests flow, unanswered ones first.
+    fn welcomed(&mut self, handle: Handle, payload: &[u8]) -> Result<(), Broken> {
+        let (entries, rest) = payload.as_chunks::<18>();
+        if !rest.is_empty() {
+            return Err(Broken::Malformed);
+        }
+        for entry in entries {
+            let number = |at: usize| {
+                let mut bytes = [0; 8];
+                bytes.copy_from_slice(&entry[at..at + 8]);
+                u64::from_le_bytes(bytes)
+            };
+            let partition = u16::from_le_bytes([entry[0], entry[1]]) as usize;
+            let (epoch, committed) = (number(2), number(10));
+            let known = self.links.epochs.get_mut(partition).ok_or(Broken::Malformed)?;
+            if epoch < *known {
+                return Err(Broken::StaleEpoch);
+            }
+            if *known == 0 {
+                self.watermarks[partition] = self.watermarks[partition].max(committed);
+            }
+            *known = epoch;
+        }
+        let Some(link) = self.links.links.resolve_mut(handle) else { return Ok(()) };
+        link.open = true;
+        let Some(peer) = link.peer else { return Ok(()) };
+        let remote = &mut self.links.remotes[peer as usize];
+        remote.open = true;
+        for (at, pending) in remote.unanswered.iter().enumerate() {
+            if !pending.answered {
+                let epoch = self.links.epochs[pending.partition as usize];
+                let number = remote.first + at as u64;
+                queue_request(link, pending.kind, pending.partition, epoch, number, &pending.payload);
+            }
+        }
+        self.links.touch(handle.slot);
+        Ok(())
+    }
+
+    fn reply_arrived(&mut self, handle: Handle, payload: &[u8]) -> Result<(), Broken> {
+        let (number, rest) = payload.split_first_chunk().ok_or(Broken::Malformed)?;
+        let (tag, body) = rest.split_first().ok_or(Broken::Malformed)?;
+        let number = u64::from_le_bytes(*number);
+        let Some(link) = self.links.links.resolve(handle) else { return Ok(()) };
+        let Some(peer) = link.peer else { return Ok(()) };
+        let remote = &mut self.links.remotes[peer as usize];
+        // An answer to a request answered before the break is not looked at twice.
+        let Some(at) = number.checked_sub(remote.first) else { return Ok(()) };
+        let Some(pending) = remote.unanswered.get_mut(at as usize) else { return Ok(()) };
+        pending.answered = true;
+        let waiter = pending.waiter.take();
+        remote.bytes -= std::mem::take(&mut pending.payload).len();
+        while remote.unanswered.front().is_some_and(|p| p.answered) {
+            remote.unanswered.pop_front();
+            remote.first += 1;
+        }
+        let Some(waiter) = waiter else { return Ok(()) };
+        match (tag, waiter) {
+            (1, Waiter::CatchUp { handle, partition }) => {
+                let page = Page::decode(body).map_err(|_| Broken::Malformed)?;
+                self.page(handle, partition, &page);
+            }
+            _ => {
+                let frame = proto::decode_server(body).map_err(|_| Broken::Malformed)?;
+                self.answered(waiter, frame.body);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells clients that have waited too long that the outcome is not known. Their requests are
+    /// still repeated to the owner: a retry with the same key then finds the first result.
+    pub(crate) fn give_up_waiting(&mut self) {
+        let now_ms = self.now_ms;
+        let mut given_up = Vec::new();
+        for remote in &mut self.links.remotes {
+            for pending in &mut remote.unanswered {
+                if pending.asked_ms + PATIENCE_MS > now_ms {
+                    break;
+                }
+                match pending.waiter {
+                    Some(Waiter::CatchUp { .. }) | None => {}
+                    Some(waiter) => {
+                        pending.waiter = None;
+                        given_up.push((waiter, pending.kind));
+                    }
+                }
+            }
+        }
+        for (waiter, kind) in given_up {
+            let code = match kind {
+                Kind::Command => &codes::OUTCOME_UNKNOWN,
+                _ => &codes::PARTITION_UNAVAILABLE,
+            };
+            self.answered(waiter, ServerBody::error(code, 0, ""));
+        }
+    }
+}
+
+fn queue_request(
+    link: &mut super::Link,
+    kind: Kind,
+    partition: u16,
+    epoch: u64,
+    number: u64,
+    payload: &[u8],
+) {
+    link.queue(kind, partition, epoch, |out| {
+        out.extend_from_slice(&number.to_le_bytes());
+        out.extend_from_slice(payload);
+    });
+}
+
+fn connect_to(path: &str) -> Result<OwnedFd, Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    connect(&fd, &SocketAddrUnix::new(path)?)?;
+    Ok(fd)
+}

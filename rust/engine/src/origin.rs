@@ -1,0 +1,29 @@
+//! Where the answer to a request goes.
+
+use crate::slab::Handle;
+
+/// Somebody on this worker who waits for an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waiter {
+    /// A client's request; `counted` ones take a place of its window of unanswered sends.
+    Client { handle: Handle, frame: u64, counted: bool },
+    /// A session that catches up with one partition.
+    CatchUp { handle: Handle, partition: u16 },
+    /// A client's request that every partition answers a part of.
+    Gather { handle: Handle, frame: u64 },
+}
+
+/// Somebody on this node who waits for an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    Here(Waiter),
+    /// A request that came over a link.
+    Link { link: Handle, request: u64 },
+}
+
+/// A message that is neither stored nor numbered, and which connection must not get it back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sender {
+    pub worker: u8,
+    pub handle: Handle,
+}

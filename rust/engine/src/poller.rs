@@ -1,0 +1,205 @@
+//! The engine's own epoll, nested in uvloop's: its descriptor is the one reader that the event
+//! loop knows of, however many connections there are.
+
+use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use rustix::io::Errno;
+use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags};
+use std::time::Duration;
+
+/// What a descriptor in the epoll belongs to. 4 bits kind, 24 bits generation, 32 bits index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    Connection { slot: u32, generation: u32 },
+    Listener { index: u32 },
+    LinkListener,
+    Link { slot: u32, generation: u32 },
+    /// Work was left in user space, or another thread has something for us.
+    Wake,
+    Timer,
+}
+
+impl Source {
+    fn to_bits(self) -> u64 {
+        let pack = |kind: u64, generation: u32, index: u32| {
+            kind << 60 | u64::from(generation & 0x00ff_ffff) << 32 | u64::from(index)
+        };
+        match self {
+            Self::Connection { slot, generation } => pack(0, generation, slot),
+            Self::Listener { index } => pack(1, 0, index),
+            Self::LinkListener => pack(2, 0, 0),
+            Self::Link { slot, generation } => pack(3, generation, slot),
+            Self::Wake => pack(4, 0, 0),
+            Self::Timer => pack(5, 0, 0),
+        }
+    }
+
+    fn from_bits(bits: u64) -> Self {
+        let index = bits as u32;
+        let generation = (bits >> 32) as u32 & 0x00ff_ffff;
+        match bits >> 60 {
+            0 => Self::Connection { slot: index, generation },
+            1 => Self::Listener { index },
+            2 => Self::LinkListener,
+            3 => Self::Link { slot: index, generation },
+            4 => Self::Wake,
+            _ => Self::Timer,
+        }
+    }
+}
+
+/// One readiness report.
+#[derive(Debug, Clone, Copy)]
+pub struct Ready {
+    pub source: Source,
+    pub readable: bool,
+    pub writable: bool,
+    /// The peer closed or the socket failed; a read tells which.
+    pub hang_up: bool,
+}
+
+/// An epoll with a wake-up eventfd and a periodic timer inside.
+pub struct Poller {
+    epoll: OwnedFd,
+    wake: OwnedFd,
+    timer: OwnedFd,
+    buffer: Vec<epoll::Event>,
+    armed: bool,
+}
+
+const EVENTS_PER_POLL: usize = 512;
+
+impl Poller {
+    /// `tick` is the period of [`Source::Timer`].
+    pub fn new(tick: Duration) -> Result<Self, Errno> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
+        let timer = rustix::time::timerfd_create(
+            TimerfdClockId::Monotonic,
+            TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC,
+        )?;
+        let period = Timespec { tv_sec: tick.as_secs() as i64, tv_nsec: i64::from(tick.subsec_nanos()) };
+        rustix::time::timerfd_settime(
+            &timer,
+            TimerfdTimerFlags::empty(),
+            &Itimerspec { it_interval: period, it_value: period },
+        )?;
+        let poller = Self { epoll, wake, timer, buffer: Vec::with_capacity(EVENTS_PER_POLL), armed: false };
+        poller.add(&poller.wake, Source::Wake, false)?;
+        poller.add(&poller.timer, Source::Timer, false)?;
+        Ok(poller)
+    }
+
+    /// The descriptor that the outer event loop watches.
+    pub fn raw_fd(&self) -> RawFd {
+        self.epoll.as_raw_fd()
+    }
+
+    /// A second handle on the wake-up eventfd, for threads.
+    pub fn waker(&self) -> Result<OwnedFd, Errno> {
+        rustix::io::fcntl_dupfd_cloexec(&self.wake, 0)
+    }
+
+    pub fn add(&self, fd: impl AsFd, source: Source, writable: bool) -> Result<(), Errno> {
+        epoll::add(&self.epoll, fd, epoll::EventData::new_u64(source.to_bits()), flags(true, writable))
+    }
+
+    pub fn modify(&self, fd: impl AsFd, source: Source, readable: bool, writable: bool) -> Result<(), Errno> {
+        epoll::modify(&self.epoll, fd, epoll::EventData::new_u64(source.to_bits()), flags(readable, writable))
+    }
+
+    pub fn remove(&self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
+        epoll::delete(&self.epoll, fd)
+    }
+
+    /// Makes the next poll come at once, for work that lies in user space where epoll cannot see it.
+    pub fn arm(&mut self) {
+        if !self.armed {
+            self.armed = true;
+            notify(self.wake.as_fd());
+        }
+    }
+
+    /// Takes what is ready now, without waiting.
+    pub fn poll(&mut self, out: &mut Vec<Ready>) -> Result<(), Errno> {
+        self.buffer.clear();
+        let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
+        epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut self.buffer), Some(&zero))?;
+        for event in &self.buffer {
+            // The record is packed: copy before use.
+            let (data, bits) = (event.data, event.flags);
+            let source = Source::from_bits(data.u64());
+            match source {
+                Source::Wake => {
+                    self.armed = false;
+                    drain(self.wake.as_fd());
+                }
+                Source::Timer => drain(self.timer.as_fd()),
+                _ => {}
+            }
+            out.push(Ready {
+                source,
+                readable: bits.contains(epoll::EventFlags::IN),
+                writable: bits.contains(epoll::EventFlags::OUT),
+                hang_up: bits.intersects(
+                    epoll::EventFlags::HUP | epoll::EventFlags::ERR | epoll::EventFlags::RDHUP,
+                ),
+            });
+        }
+        Ok(())
+    }
+}
+
+fn flags(readable: bool, writable: bool) -> epoll::EventFlags {
+    let mut flags = epoll::EventFlags::empty();
+    if readable {
+        flags |= epoll::EventFlags::IN | epoll::EventFlags::RDHUP;
+    }
+    if writable {
+        flags |= epoll::EventFlags::OUT;
+    }
+    flags
+}
+
+/// Adds one to an eventfd. It cannot fail but by overflow, and then it is readable already.
+pub fn notify(fd: BorrowedFd<'_>) {
+    let _ = rustix::io::write(fd, &1u64.to_ne_bytes());
+}
+
+/// Empties an eventfd or timerfd.
+fn drain(fd: BorrowedFd<'_>) {
+    let mut count = [0u8; 8];
+    let _ = rustix::io::read(fd, &mut count);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_source_survives_its_packing() {
+        for source in [
+            Source::Connection { slot: u32::MAX, generation: 0x00ff_ffff },
+            Source::Listener { index: 3 },
+            Source::LinkListener,
+            Source::Link { slot: 1, generation: 2 },
+            Source::Wake,
+            Source::Timer,
+        ] {
+            assert_eq!(Source::from_bits(source.to_bits()), source);
+        }
+    }
+
+    #[test]
+    fn arming_twice_wakes_once() {
+        let mut poller = Poller::new(Duration::from_secs(3600)).expect("epoll");
+        let mut ready = Vec::new();
+        poller.arm();
+        poller.arm();
+        poller.poll(&mut ready).expect("poll");
+        assert_eq!(ready.iter().map(|r| r.source).collect::<Vec<_>>(), [Source::Wake]);
+        ready.clear();
+        poller.poll(&mut ready).expect("poll");
+        assert!(ready.is_empty(), "the wake-up was consumed");
+    }
+}

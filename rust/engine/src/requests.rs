@@ -1,0 +1,22 @@
+//! Control verbs on their way to Python, which decides about them.
+
+/// One verb of one connection. Until Python answers, the connection's later frames wait.
+#[derive(Debug)]
+pub struct Request {
+    /// The connection's handle as one number.
+    pub connection: u64,
+    /// The frame's id; 0 asks for no reply.
+    pub frame: u64,
+    pub verb: ControlVerb,
+}
+
+/// What is asked. Only what a policy could want to know is shown; the engine keeps the rest.
+#[derive(Debug)]
+pub enum ControlVerb {
+    Connect { token: String, device: String },
+    Refresh { token: String, user: String, tenant: String },
+    /// An action of `group`: create, join, leave, add, remove.
+    Group { action: &'static str, user: String, conversation: String, users: usize },
+    /// history, conversations, members.
+    Query { name: &'static str, user: String, conversation: String },
+}

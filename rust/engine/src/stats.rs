@@ -1,0 +1,56 @@
+//! Counters of one worker. They only grow; readers take differences.
+
+/// See each field; exported to Python as a dictionary of the same names.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Stats {
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Client frames decoded.
+    pub frames_received: u64,
+    /// Messages and events handed to connections.
+    pub deliveries: u64,
+    /// Bytes handed to the kernel for clients.
+    pub bytes_sent: u64,
+    /// `sendmsg` calls on queues.
+    pub writes: u64,
+    /// Error replies.
+    pub errors: u64,
+    /// Connections dropped because they did not read.
+    pub slow_consumers: u64,
+    /// Connections dropped because they were silent.
+    pub timed_out: u64,
+    /// Commands folded into batches here.
+    pub commands: u64,
+    /// Batches committed here.
+    pub commits: u64,
+    /// Frames received on links.
+    pub link_frames: u64,
+    /// Links broken for a gap, a stale epoch, an overflow or silence.
+    pub link_breaks: u64,
+    /// Catch-up pages served here.
+    pub pages: u64,
+    /// Times a listener rested because no descriptor was left.
+    pub accept_pauses: u64,
+}
+
+impl Stats {
+    /// Names and values.
+    pub fn fields(&self) -> [(&'static str, u64); 14] {
+        [
+            ("accepted", self.accepted),
+            ("frames_received", self.frames_received),
+            ("deliveries", self.deliveries),
+            ("bytes_sent", self.bytes_sent),
+            ("writes", self.writes),
+            ("errors", self.errors),
+            ("slow_consumers", self.slow_consumers),
+            ("timed_out", self.timed_out),
+            ("commands", self.commands),
+            ("commits", self.commits),
+            ("link_frames", self.link_frames),
+            ("link_breaks", self.link_breaks),
+            ("pages", self.pages),
+            ("accept_pauses", self.accept_pauses),
+        ]
+    }
+}

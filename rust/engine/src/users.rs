@@ -1,0 +1,81 @@
+//! Users with sessions on this worker.
+
+use crate::slab::Slab;
+use hashbrown::HashMap;
+use std::rc::Rc;
+
+/// One user and the slots of its connections here.
+pub struct LocalUser {
+    /// Tenant, NUL, user id.
+    pub key: Rc<str>,
+    /// Key in the node's route table.
+    pub route: u64,
+    pub sessions: Vec<u32>,
+}
+
+impl LocalUser {
+    pub fn tenant(&self) -> &str {
+        self.key.split_once('\0').map_or("", |(tenant, _)| tenant)
+    }
+
+    pub fn name(&self) -> &str {
+        self.key.split_once('\0').map_or("", |(_, name)| name)
+    }
+}
+
+/// By key and by 4-byte index.
+#[derive(Default)]
+pub struct Users {
+    by_key: HashMap<Rc<str>, u32>,
+    users: Slab<LocalUser>,
+}
+
+/// Tenant and id as one key. Ids contain no control characters, so NUL separates.
+pub fn scoped(tenant: &str, id: &str) -> String {
+    let mut key = String::with_capacity(tenant.len() + id.len() + 1);
+    key.push_str(tenant);
+    key.push('\0');
+    key.push_str(id);
+    key
+}
+
+impl Users {
+    pub fn find(&self, key: &str) -> Option<u32> {
+        self.by_key.get(key).copied()
+    }
+
+    pub fn get(&self, user: u32) -> Option<&LocalUser> {
+        self.users.get(user)
+    }
+
+    pub fn len(&self) -> usize {
+        self.users.len()
+    }
+
+    /// Adds a session of a user. The second value says that it is the user's first here.
+    pub fn add_session(&mut self, key: &str, route: u64, slot: u32) -> (u32, bool) {
+        if let Some(index) = self.find(key)
+            && let Some(user) = self.users.get_mut(index)
+        {
+            user.sessions.push(slot);
+            return (index, false);
+        }
+        let key: Rc<str> = key.into();
+        let handle =
+            self.users.insert(LocalUser { key: Rc::clone(&key), route, sessions: vec![slot] });
+        self.by_key.insert(key, handle.slot);
+        (handle.slot, true)
+    }
+
+    /// Removes a session; returns the route key to clear when it was the user's last here.
+    pub fn remove_session(&mut self, user: u32, slot: u32) -> Option<u64> {
+        let entry = self.users.get_mut(user)?;
+        entry.sessions.retain(|s| *s != slot);
+        if !entry.sessions.is_empty() {
+            return None;
+        }
+        let entry = self.users.remove(user)?;
+        self.by_key.remove(&entry.key);
+        Some(entry.route)
+    }
+}

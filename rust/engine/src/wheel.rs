@@ -1,0 +1,95 @@
+//! Time-outs of connections: one byte each, swept once per unit.
+//!
+//! A byte holds the unit (modulo 255, plus one) in which the connection is due; 0 means never.
+//! A sweep reads the bytes in one pass, a million of them in well under a millisecond, so an
+//! idle connection needs neither a timer object nor a place in a heap.
+
+/// Longest delay, in units, that a byte can tell from "already due".
+pub const MAX_DELAY: u32 = 250;
+
+/// Due times by slot. One unit is whatever the caller sweeps by.
+#[derive(Default)]
+pub struct Wheel {
+    due: Vec<u8>,
+    swept: u32,
+}
+
+fn mark(unit: u32) -> u8 {
+    (unit % 255) as u8 + 1
+}
+
+impl Wheel {
+    /// Sets when `slot` is due: `delay` units from `now`, at least one, at most [`MAX_DELAY`].
+    pub fn set(&mut self, slot: u32, now: u32, delay: u32) {
+        let slot = slot as usize;
+        if slot >= self.due.len() {
+            self.due.resize(slot + 1, 0);
+        }
+        self.due[slot] = mark(now + delay.clamp(1, MAX_DELAY));
+    }
+
+    pub fn clear(&mut self, slot: u32) {
+        if let Some(byte) = self.due.get_mut(slot as usize) {
+            *byte = 0;
+        }
+    }
+
+    /// Takes every slot that became due since the last sweep, up to and including unit `now`.
+    pub fn sweep(&mut self, now: u32, out: &mut Vec<u32>) {
+        // After a pause longer than a turn of the wheel one turn finds everything.
+        let from = self.swept.max(now.saturating_sub(254));
+        for unit in from..now {
+            let wanted = mark(unit + 1);
+            for (slot, byte) in self.due.iter_mut().enumerate() {
+                if *byte == wanted {
+                    *byte = 0;
+                    out.push(slot as u32);
+                }
+            }
+        }
+        self.swept = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn due(wheel: &mut Wheel, now: u32) -> Vec<u32> {
+        let mut out = Vec::new();
+        wheel.sweep(now, &mut out);
+        out
+    }
+
+    #[test]
+    fn a_slot_is_due_once_and_not_before_its_time() {
+        let mut wheel = Wheel::default();
+        wheel.set(7, 0, 3);
+        assert_eq!(due(&mut wheel, 2), []);
+        assert_eq!(due(&mut wheel, 3), [7]);
+        assert_eq!(due(&mut wheel, 300), []);
+    }
+
+    #[test]
+    fn the_longest_delay_survives_the_turn_of_the_wheel() {
+        let mut wheel = Wheel::default();
+        for start in [0, 100, 254, 255, 1000] {
+            due(&mut wheel, start);
+            wheel.set(1, start, MAX_DELAY);
+            assert_eq!(due(&mut wheel, start + MAX_DELAY - 1), []);
+            assert_eq!(due(&mut wheel, start + MAX_DELAY), [1]);
+        }
+    }
+
+    #[test]
+    fn a_late_sweep_finds_all_that_came_due_meanwhile() {
+        let mut wheel = Wheel::default();
+        wheel.set(1, 0, 1);
+        wheel.set(2, 0, 200);
+        wheel.set(3, 0, 5);
+        wheel.clear(3);
+        let mut found = due(&mut wheel, 5000);
+        found.sort_unstable();
+        assert_eq!(found, [1, 2]);
+    }
+}

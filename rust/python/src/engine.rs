@@ -1,0 +1,254 @@
+//! The engine as the worker's event loop drives it.
+
+use crate::options::Options;
+use crate::records::Records;
+use crate::requests::Request;
+use crate::routes;
+use imfast_engine::{Handle, Identity, OpenError, Speaks};
+use imfast_wire::frames::codes;
+use pyo3::create_exception;
+use pyo3::exceptions::{PyBufferError, PyOSError, PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+create_exception!(_engine, DataDamagedError, PyRuntimeError, "A log is damaged; the text has file, offset and cure.");
+create_exception!(_engine, DataFormatError, PyRuntimeError, "A log is of a newer version or another layout.");
+
+/// `poll` found appends that ended.
+const COMPLETIONS: u8 = 1;
+/// `poll` found partitions with commands and no batch in flight.
+const BATCHES: u8 = 2;
+/// `poll` found control verbs.
+const REQUESTS: u8 = 4;
+
+/// How one append ended.
+#[pyclass(frozen, get_all, module = "imfast._engine")]
+pub(crate) struct Finished {
+    partition: u16,
+    /// None when it is durable, else why it is not.
+    failure: Option<String>,
+    /// Whether the partition takes no more until it is opened again.
+    lost: bool,
+    write_ns: u64,
+    sync_ns: u64,
+}
+
+/// One worker's sockets, links and partitions. Used on one thread only.
+#[pyclass(unsendable, module = "imfast._engine")]
+pub(crate) struct Engine {
+    inner: imfast_engine::Engine,
+    failures: Vec<(u16, imfast_engine::AppendError)>,
+    /// Views of batch records that are held.
+    pub(crate) views: usize,
+}
+
+impl Engine {
+    pub(crate) fn records_mut(&mut self, partition: u16) -> Option<&mut [u8]> {
+        self.inner.records_mut(partition)
+    }
+
+    fn no_views(&self) -> PyResult<()> {
+        if self.views > 0 {
+            return Err(PyBufferError::new_err("the batch's records are still held"));
+        }
+        Ok(())
+    }
+}
+
+fn open_error(error: &OpenError) -> PyErr {
+    let text = error.to_string();
+    if error.is_damage() {
+        DataDamagedError::new_err(text)
+    } else if error.is_foreign() {
+        DataFormatError::new_err(text)
+    } else {
+        PyOSError::new_err(text)
+    }
+}
+
+fn os_error(errno: rustix::io::Errno) -> PyErr {
+    PyOSError::new_err((errno.raw_os_error(), errno.to_string()))
+}
+
+#[pymethods]
+impl Engine {
+    #[new]
+    fn new(options: Options, routes_fd: i32) -> PyResult<Self> {
+        let table = Arc::new(routes::map(routes_fd)?);
+        let inner = imfast_engine::Engine::new(options.into_config()?, table).map_err(os_error)?;
+        Ok(Self { inner, failures: Vec::new(), views: 0 })
+    }
+
+    /// The descriptor to watch for reading.
+    fn fileno(&self) -> i32 {
+        self.inner.raw_fd()
+    }
+
+    /// Serves a listening socket for WebSocket and HTTP; the engine keeps its own descriptor.
+    fn listen_http(&mut self, fd: i32) -> PyResult<u32> {
+        self.inner.listen(routes::duplicate(fd)?, Speaks::Http).map_err(os_error)
+    }
+
+    /// Serves a listening socket for framed TCP.
+    fn listen_tcp(&mut self, fd: i32) -> PyResult<u32> {
+        self.inner.listen(routes::duplicate(fd)?, Speaks::Tcp).map_err(os_error)
+    }
+
+    /// Serves the Unix socket of this worker's links.
+    fn listen_links(&mut self, fd: i32) -> PyResult<()> {
+        self.inner.listen_links(routes::duplicate(fd)?).map_err(os_error)
+    }
+
+    /// Stops accepting on what `listen_http` or `listen_tcp` returned.
+    fn release(&mut self, listener: u32) {
+        self.inner.release(listener);
+    }
+
+    /// Takes all that is ready, without waiting. Returns a mask of what there is to do: 1 appends
+    /// ended, 2 batches can begin, 4 requests wait.
+    fn poll(&mut self) -> PyResult<u8> {
+        let work = self.inner.poll().map_err(os_error)?;
+        let bit = |set: bool, bit: u8| if set { bit } else { 0 };
+        Ok(bit(work.completions, COMPLETIONS) | bit(work.batches, BATCHES) | bit(work.requests, REQUESTS))
+    }
+
+    /// Ends a tick: fan-out, writes, closing.
+    fn flush(&mut self) {
+        self.inner.flush();
+    }
+
+    /// The next control verb to decide about.
+    fn take_request(&mut self) -> Option<Request> {
+        self.inner.take_request().map(Request::from)
+    }
+
+    /// Lets a held verb through.
+    fn proceed(&mut self, connection: u64) {
+        self.inner.proceed(Handle::from_bits(connection));
+    }
+
+    /// Refuses a held verb with a code of the catalogue; an empty message is the code's own.
+    #[pyo3(signature = (connection, code, message = ""))]
+    fn refuse(&mut self, connection: u64, code: u16, message: &str) -> PyResult<()> {
+        let code = codes::ALL
+            .iter()
+            .find(|entry| entry.number == code)
+            .ok_or_else(|| PyValueError::new_err(format!("no such code: {code}")))?;
+        self.inner.refuse(Handle::from_bits(connection), code, message);
+        Ok(())
+    }
+
+    /// Begins the session of a connection whose token was accepted.
+    fn connected(&mut self, connection: u64, tenant: String, user: String, expires_at_ms: u64) {
+        let identity = Identity { tenant, user, expires_at_ms };
+        self.inner.connected(Handle::from_bits(connection), &identity);
+    }
+
+    /// A new token of the running session was accepted.
+    fn refreshed(&mut self, connection: u64, expires_at_ms: u64) {
+        self.inner.refreshed(Handle::from_bits(connection), expires_at_ms);
+    }
+
+    /// Opens an owned partition's log; returns its epoch and last position. Replay follows.
+    fn open_partition(&mut self, partition: u16, directory: PathBuf, fsync: bool) -> PyResult<(u64, u64)> {
+        self.no_views()?;
+        self.inner.open_partition(partition, &directory, fsync).map_err(|e| open_error(&e))
+    }
+
+    /// The next logged batch: its time and number of records; None at the end.
+    fn replay_next(&mut self, partition: u16) -> PyResult<Option<(u64, usize)>> {
+        self.no_views()?;
+        self.inner.replay_next(partition).map_err(|e| open_error(&e))
+    }
+
+    /// Takes the numbering of a replayed batch.
+    fn replay_commit(&mut self, partition: u16) -> PyResult<()> {
+        self.no_views()?;
+        self.inner.replay_commit(partition).map_err(|e| open_error(&e))
+    }
+
+    /// Partitions that can begin a batch.
+    fn wanting_batches(&self) -> Vec<u16> {
+        self.inner.wanting_batches()
+    }
+
+    /// Begins a batch: its time and number of records; None when there is nothing to do.
+    fn begin(&mut self, partition: u16) -> PyResult<Option<(u64, usize)>> {
+        self.no_views()?;
+        Ok(self.inner.begin(partition))
+    }
+
+    /// The records to number.
+    fn records(slf: Bound<'_, Self>, partition: u16) -> Records {
+        Records { engine: slf.unbind(), partition }
+    }
+
+    /// Gives the numbered batch to the log. False: nothing to log, deliver at once.
+    fn append(&mut self, partition: u16) -> PyResult<bool> {
+        self.no_views()?;
+        self.inner.append(partition).map_err(|e| PyRuntimeError::new_err(e.to_string()))
+    }
+
+    /// Appends that ended since the last call.
+    fn take_finished(&mut self) -> Vec<Finished> {
+        let finished = self.inner.take_finished();
+        let mut out = Vec::with_capacity(finished.len());
+        for one in finished {
+            let lost = one.failure.as_ref().is_some_and(imfast_engine::is_lost);
+            out.push(Finished {
+                partition: one.partition,
+                failure: one.failure.as_ref().map(ToString::to_string),
+                lost,
+                write_ns: one.write_ns,
+                sync_ns: one.sync_ns,
+            });
+            if let Some(error) = one.failure {
+                self.failures.push((one.partition, error));
+            }
+        }
+        out
+    }
+
+    /// Answers and delivers a batch that is durable, or had nothing to log.
+    fn deliver(&mut self, partition: u16) -> PyResult<()> {
+        self.no_views()?;
+        self.inner.deliver(partition);
+        Ok(())
+    }
+
+    /// Answers a batch that did not become durable, and undoes it.
+    fn fail(&mut self, partition: u16) -> PyResult<()> {
+        self.no_views()?;
+        let at = self.failures.iter().position(|(of, _)| *of == partition);
+        let at = at.ok_or_else(|| PyValueError::new_err("no append of this partition failed"))?;
+        let (_, error) = self.failures.swap_remove(at);
+        self.inner.fail(partition, &error);
+        Ok(())
+    }
+
+    /// Shows the supervisor a sign of life while nothing is polled.
+    fn beat(&mut self) {
+        self.inner.beat();
+    }
+
+    /// Stops accepting and sends every client away.
+    fn drain(&mut self, reconnect_after_ms: u64) {
+        self.inner.drain(reconnect_after_ms);
+    }
+
+    /// Whether a drained engine has nothing left to do.
+    fn drained(&self) -> bool {
+        self.inner.drained()
+    }
+
+    /// Counters and present numbers by name.
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let out = PyDict::new(py);
+        for (name, value) in self.inner.stats() {
+            out.set_item(name, value)?;
+        }
+        Ok(out)
+    }
+}

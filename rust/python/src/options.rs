@@ -1,0 +1,92 @@
+//! The engine's options as Python gives them: one mapping, see `EngineOptions` in the stub.
+
+use imfast_engine::EngineConfig;
+use imfast_wire::frames::server::Limits;
+use imfast_wire::http::OriginPolicy;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+/// Extracted item by item; a missing or ill-typed one is an error that names it.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+pub(crate) struct Options {
+    worker: u8,
+    workers: u8,
+    server: String,
+    incarnation: u64,
+    owners: Vec<u8>,
+    layout_generation: u32,
+    hash_secret: Vec<u8>,
+    link_paths: Vec<String>,
+    allowed_origins: Vec<String>,
+    body_bytes_max: u64,
+    frame_bytes_max: u64,
+    members_per_call_max: u64,
+    page_items_max: u64,
+    page_items_default: u32,
+    header_bytes_max: usize,
+    heartbeat_ms: u64,
+    authenticate_ms: u64,
+    unauthenticated_max: usize,
+    connections_max: usize,
+    requests_in_flight_max: u16,
+    send_queue_bytes: usize,
+    link_queue_bytes: usize,
+    dedupe_window_ms: u64,
+    batch_commands_max: usize,
+    batch_bytes_max: usize,
+    inbox_bytes_max: usize,
+    rows_memory_bytes: usize,
+    group_members_max: usize,
+}
+
+impl Options {
+    pub(crate) fn into_config(self) -> PyResult<EngineConfig> {
+        let secret = self.hash_secret.as_slice();
+        let hash_secret =
+            secret.try_into().map_err(|_| PyValueError::new_err("hash_secret: 16 bytes are needed"))?;
+        let origins = match self.allowed_origins.as_slice() {
+            [] => OriginPolicy::SameHost,
+            [any] if any == "*" => OriginPolicy::Any,
+            _ => OriginPolicy::List(self.allowed_origins),
+        };
+        if self.owners.is_empty() || self.owners.iter().any(|owner| *owner >= self.workers) {
+            return Err(PyValueError::new_err("owners: every partition needs a worker"));
+        }
+        if self.link_paths.len() != self.workers as usize {
+            return Err(PyValueError::new_err("link_paths: one for every worker"));
+        }
+        Ok(EngineConfig {
+            worker: self.worker,
+            workers: self.workers,
+            server: self.server,
+            incarnation: self.incarnation,
+            owners: self.owners,
+            layout_generation: self.layout_generation,
+            hash_secret,
+            link_paths: self.link_paths,
+            origins,
+            limits: Limits {
+                body_bytes: self.body_bytes_max,
+                frame_bytes: self.frame_bytes_max,
+                members_per_call: self.members_per_call_max,
+                page_items: self.page_items_max,
+            },
+            http_head_bytes: self.header_bytes_max,
+            page_items_default: self.page_items_default,
+            heartbeat_ms: self.heartbeat_ms,
+            authenticate_ms: self.authenticate_ms,
+            unauthenticated_max: self.unauthenticated_max,
+            connections_max: self.connections_max,
+            in_flight_max: self.requests_in_flight_max,
+            send_queue_bytes: self.send_queue_bytes,
+            link_queue_bytes: self.link_queue_bytes,
+            dedupe_window_ms: self.dedupe_window_ms,
+            batch_commands: self.batch_commands_max,
+            batch_bytes: self.batch_bytes_max,
+            inbox_bytes: self.inbox_bytes_max,
+            rows_bytes: self.rows_memory_bytes,
+            group_members_max: self.group_members_max,
+        })
+    }
+}

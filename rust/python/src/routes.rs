@@ -1,0 +1,44 @@
+//! The shared route table as the supervisor uses it: by descriptor, without keeping a mapping.
+
+use imfast_routes::RouteTable;
+use pyo3::exceptions::PyOSError;
+use pyo3::prelude::*;
+use rustix::fd::{BorrowedFd, IntoRawFd, RawFd};
+
+/// Maps the table that a descriptor stands for.
+pub(crate) fn map(fd: RawFd) -> PyResult<RouteTable> {
+    let owned = duplicate(fd)?;
+    RouteTable::map(std::os::fd::AsFd::as_fd(&owned)).map_err(|e| PyOSError::new_err(e.to_string()))
+}
+
+/// An own descriptor for what the caller's stands for, close-on-exec.
+pub(crate) fn duplicate(fd: RawFd) -> PyResult<rustix::fd::OwnedFd> {
+    if fd < 0 {
+        return Err(PyOSError::new_err("negative file descriptor"));
+    }
+    // SAFETY: the number is not -1, and it is used only for the length of this call, in which
+    // the interpreter lock keeps other Python code from closing it. A number that names no open
+    // file is refused by the kernel.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    rustix::io::fcntl_dupfd_cloexec(borrowed, 3).map_err(|e| PyOSError::new_err((e.raw_os_error(), e.to_string())))
+}
+
+/// Makes a route table with `buckets` buckets of 128 bytes; returns its descriptor, close-on-exec.
+#[pyfunction]
+pub(crate) fn create_route_table(buckets: u64) -> PyResult<RawFd> {
+    let fd = RouteTable::create("imfast-routes", buckets).map_err(|e| PyOSError::new_err(e.to_string()))?;
+    Ok(fd.into_raw_fd())
+}
+
+/// Takes a dead worker out of every route, before its successor starts.
+#[pyfunction]
+pub(crate) fn clear_worker(fd: RawFd, worker: usize) -> PyResult<()> {
+    map(fd)?.clear_worker(worker);
+    Ok(())
+}
+
+/// How often a worker's engine has reported since the table was made.
+#[pyfunction]
+pub(crate) fn heartbeat(fd: RawFd, worker: usize) -> PyResult<u64> {
+    Ok(map(fd)?.heartbeat(worker))
+}

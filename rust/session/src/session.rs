@@ -1,0 +1,377 @@
+//! The connection's state: handshake, then messages, then the end.
+//!
+//! Inputs: [`Session::receive`] with bytes, [`Session::overdue`] with the passing of time,
+//! [`Session::close`] from our side. Each appends what must be sent to the given buffer; the
+//! caller sends it before anything it queues later.
+
+use crate::Encoding;
+use imfast_wire::frames::codes::Code;
+use imfast_wire::frames::server::{ServerBody, ServerFrame};
+use imfast_wire::http::{self, OriginPolicy};
+use imfast_wire::{tcp, websocket};
+
+/// What a listener accepts.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Bytes of one message from a client, all fragments together.
+    pub message_bytes_max: usize,
+    pub http: http::Limits,
+    pub origins: OriginPolicy,
+}
+
+/// The WebSocket endpoint.
+const PATH: &str = "/v1/ws";
+const JSON: &str = "imfast.v1.json";
+const PROTO: &str = "imfast.v1.proto";
+
+enum Stage {
+    /// Waiting for an HTTP request.
+    Http,
+    WebSocket(websocket::Decoder),
+    Tcp,
+    /// Over; bytes that still come are thrown away.
+    Over,
+}
+
+/// One connection.
+pub struct Session {
+    stage: Stage,
+    encoding: Encoding,
+    /// A ping is unanswered.
+    awaiting: bool,
+}
+
+/// What received bytes meant.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Input<'a> {
+    /// Call again once there are at least `needed` bytes from the start of this input.
+    Incomplete { needed: usize },
+    /// Protocol business, done.
+    Handled { consumed: usize },
+    /// The handshake is over.
+    Opened { consumed: usize, encoding: Encoding },
+    /// A message with client frames.
+    Message { consumed: usize, bytes: &'a [u8] },
+    /// Nothing more is to be read; flush and close.
+    Ended(Ended),
+}
+
+/// Why a session ended from the peer's side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// A close frame, answered.
+    ByPeer,
+    /// Bytes against the protocol, answered with its code.
+    Violation,
+    /// An HTTP request that is no handshake of ours, answered.
+    Refused,
+}
+
+/// What a silent connection is due for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overdue {
+    /// A ping was written.
+    Pinged,
+    /// It did not answer the last one, or has no means to: give it up.
+    Lost,
+}
+
+impl Session {
+    /// A connection accepted on the HTTP port.
+    pub fn http() -> Self {
+        Self { stage: Stage::Http, encoding: Encoding::WebSocketJson, awaiting: false }
+    }
+
+    /// A connection accepted on the TCP port.
+    pub fn tcp() -> Self {
+        Self { stage: Stage::Tcp, encoding: Encoding::Tcp, awaiting: false }
+    }
+
+    /// A placeholder that takes no input.
+    pub fn over() -> Self {
+        Self { stage: Stage::Over, encoding: Encoding::Tcp, awaiting: false }
+    }
+
+    pub fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
+    /// Reads the next unit from `input`, unmasking in place.
+    pub fn receive<'a>(
+        &'a mut self,
+        input: &'a mut [u8],
+        policy: &Policy,
+        out: &mut Vec<u8>,
+    ) -> Input<'a> {
+        self.awaiting = false;
+        match self.stage {
+            Stage::Http => self.handshake(input, policy, out),
+            Stage::Tcp => match tcp::decode(input, policy.message_bytes_max) {
+                Ok(tcp::Decoded::Incomplete { needed }) => Input::Incomplete { needed },
+                Ok(tcp::Decoded::Frame { consumed, payload }) => {
+                    Input::Message { consumed, bytes: payload }
+                }
+                Err(error) => {
+                    self.stage = Stage::Over;
+                    let code = &imfast_wire::frames::codes::FRAME_TOO_LARGE;
+                    let body = ServerBody::error(code, 0, error.to_string());
+                    Encoding::Tcp.write(&ServerFrame::push(body), out);
+                    Input::Ended(Ended::Violation)
+                }
+            },
+            Stage::WebSocket(_) => self.message(input, out),
+            Stage::Over => Input::Handled { consumed: input.len() },
+        }
+    }
+
+    fn message<'a>(&'a mut self, input: &'a mut [u8], out: &mut Vec<u8>) -> Input<'a> {
+        use websocket::{Decoded, Event, Opcode};
+        let Self { stage, encoding, .. } = self;
+        let Stage::WebSocket(decoder) = stage else { return Input::Handled { consumed: 0 } };
+        let ended = match decoder.decode(input) {
+            Ok(Decoded::Incomplete { needed }) => return Input::Incomplete { needed },
+            Ok(Decoded::Fragment { consumed }) => return Input::Handled { consumed },
+            Ok(Decoded::Frame { consumed, event }) => match (event, *encoding) {
+                (Event::Text(text), Encoding::WebSocketJson) => {
+                    return Input::Message { consumed, bytes: text.as_bytes() };
+                }
+                (Event::Binary(bytes), Encoding::WebSocketProto) => {
+                    return Input::Message { consumed, bytes };
+                }
+                (Event::Text(_) | Event::Binary(_), _) => {
+                    websocket::close_frame(1003, "wrong message type for this subprotocol", out);
+                    Ended::Violation
+                }
+                (Event::Ping(payload), _) => {
+                    websocket::frame(Opcode::Pong, payload, out);
+                    return Input::Handled { consumed };
+                }
+                (Event::Pong(_), _) => return Input::Handled { consumed },
+                (Event::Close { code, .. }, _) => {
+                    // RFC 6455 section 5.5.1: echo the status code.
+                    match code {
+                        Some(code) => websocket::close_frame(code, "", out),
+                        None => websocket::frame(Opcode::Close, &[], out),
+                    }
+                    Ended::ByPeer
+                }
+            },
+            Err(error) => {
+                websocket::close_frame(error.close_code(), &error.to_string(), out);
+                Ended::Violation
+            }
+        };
+        Input::Ended(ended)
+    }
+
+    fn handshake(&mut self, input: &[u8], policy: &Policy, out: &mut Vec<u8>) -> Input<'static> {
+        let (consumed, request) = match http::parse(input, &policy.http) {
+            Ok(http::Parsed::Incomplete) => return Input::Incomplete { needed: input.len() + 1 },
+            Ok(http::Parsed::Request { consumed, request }) => (consumed, request),
+            Err(error) => {
+                self.stage = Stage::Over;
+                http::write_error(out, error.status(), error.reason(), &[], error.to_string().as_bytes());
+                return Input::Ended(Ended::Refused);
+            }
+        };
+        if request.path != PATH {
+            self.stage = Stage::Over;
+            let body = b"The WebSocket endpoint is /v1/ws.";
+            http::write_error(out, 404, "Not Found", &[], body);
+            return Input::Ended(Ended::Refused);
+        }
+        match http::websocket_upgrade(&request, &[JSON, PROTO], &policy.origins) {
+            Ok(accept) => {
+                http::write_switching_protocols(out, &accept);
+                self.encoding = match accept.subprotocol {
+                    Some(PROTO) => Encoding::WebSocketProto,
+                    _ => Encoding::WebSocketJson,
+                };
+                let decoder =
+                    websocket::Decoder::new(websocket::Role::Server, policy.message_bytes_max);
+                self.stage = Stage::WebSocket(decoder);
+                Input::Opened { consumed, encoding: self.encoding }
+            }
+            Err(rejection) => {
+                self.stage = Stage::Over;
+                rejection.write(out);
+                Input::Ended(Ended::Refused)
+            }
+        }
+    }
+
+    /// The connection was silent for a heartbeat: a WebSocket is pinged once, a TCP client
+    /// pings by itself and is given up.
+    pub fn overdue(&mut self, out: &mut Vec<u8>) -> Overdue {
+        match self.stage {
+            Stage::WebSocket(_) if !self.awaiting => {
+                self.awaiting = true;
+                websocket::frame(websocket::Opcode::Ping, &[], out);
+                Overdue::Pinged
+            }
+            // A TCP client is told the interval and is granted one beat more than that.
+            Stage::Tcp if !self.awaiting => {
+                self.awaiting = true;
+                Overdue::Pinged
+            }
+            _ => Overdue::Lost,
+        }
+    }
+
+    /// Ends the session from our side, with the close code that `code` names.
+    pub fn close(&mut self, code: &'static Code, out: &mut Vec<u8>) {
+        match self.stage {
+            Stage::WebSocket(_) => {
+                let number = code.close.map_or(1000, |close| close.number);
+                websocket::close_frame(number, code.name, out);
+            }
+            Stage::Tcp => {
+                let body = ServerBody::error(code, 0, "");
+                Encoding::Tcp.write(&ServerFrame::push(body), out);
+            }
+            Stage::Http => {
+                http::write_error(out, code.http, "Error", &[], code.message.as_bytes());
+            }
+            Stage::Over => {}
+        }
+        self.stage = Stage::Over;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use imfast_wire::frames::codes;
+
+    fn policy() -> Policy {
+        Policy {
+            message_bytes_max: 1000,
+            http: http::Limits::default(),
+            origins: OriginPolicy::SameHost,
+        }
+    }
+
+    fn upgrade(subprotocol: &str) -> Vec<u8> {
+        let mut request = Vec::new();
+        let handshake = http::ClientHandshake {
+            host: "localhost",
+            path: PATH,
+            nonce: [7; 16],
+            subprotocol: Some(subprotocol),
+        };
+        http::write_client_handshake(&mut request, &handshake, &[]);
+        request
+    }
+
+    fn opened(subprotocol: &str) -> Session {
+        let mut session = Session::http();
+        let mut out = Vec::new();
+        let mut request = upgrade(subprotocol);
+        let consumed = request.len();
+        let encoding =
+            if subprotocol == PROTO { Encoding::WebSocketProto } else { Encoding::WebSocketJson };
+        assert_eq!(
+            session.receive(&mut request, &policy(), &mut out),
+            Input::Opened { consumed, encoding }
+        );
+        assert!(out.starts_with(b"HTTP/1.1 101"));
+        session
+    }
+
+    #[test]
+    fn a_handshake_in_single_bytes_opens_once_complete() {
+        let request = upgrade(JSON);
+        let mut session = Session::http();
+        for end in 0..request.len() {
+            let mut out = Vec::new();
+            let got = session.receive(&mut request[..end].to_vec(), &policy(), &mut out);
+            assert_eq!(got, Input::Incomplete { needed: end + 1 });
+            assert!(out.is_empty());
+        }
+    }
+
+    #[test]
+    fn client_text_is_a_message_and_client_ping_is_answered() {
+        let mut session = opened(JSON);
+        let mut input = Vec::new();
+        websocket::masked_frame(websocket::Opcode::Ping, b"x", [1, 2, 3, 4], &mut input);
+        let mut out = Vec::new();
+        let consumed = input.len();
+        assert_eq!(
+            session.receive(&mut input, &policy(), &mut out),
+            Input::Handled { consumed }
+        );
+        assert_eq!(out, [0x8a, 1, b'x']);
+        input.clear();
+        websocket::masked_frame(websocket::Opcode::Text, b"{}", [1, 2, 3, 4], &mut input);
+        let consumed = input.len();
+        assert_eq!(
+            session.receive(&mut input, &policy(), &mut out),
+            Input::Message { consumed, bytes: b"{}" }
+        );
+    }
+
+    #[test]
+    fn a_message_of_the_other_subprotocols_type_is_a_violation() {
+        let mut session = opened(PROTO);
+        let mut input = Vec::new();
+        websocket::masked_frame(websocket::Opcode::Text, b"{}", [0; 4], &mut input);
+        let mut out = Vec::new();
+        assert_eq!(
+            session.receive(&mut input, &policy(), &mut out),
+            Input::Ended(Ended::Violation)
+        );
+        assert_eq!(out[2..4], 1003u16.to_be_bytes());
+    }
+
+    #[test]
+    fn a_request_elsewhere_is_answered_and_ended() {
+        let mut request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec();
+        let mut out = Vec::new();
+        let got = Session::http().receive(&mut request, &policy(), &mut out);
+        assert_eq!(got, Input::Ended(Ended::Refused));
+        assert!(out.starts_with(b"HTTP/1.1 404 "));
+    }
+
+    #[test]
+    fn a_tcp_frame_over_the_limit_is_told_so_and_ended() {
+        let mut session = Session::tcp();
+        let mut out = Vec::new();
+        let mut input = 1001u32.to_be_bytes().to_vec();
+        assert_eq!(
+            session.receive(&mut input, &policy(), &mut out),
+            Input::Ended(Ended::Violation)
+        );
+        assert!(out.windows(15).any(|w| w == b"frame_too_large"));
+    }
+
+    #[test]
+    fn silence_is_met_with_one_ping_and_then_the_end() {
+        let mut session = opened(JSON);
+        let mut out = Vec::new();
+        assert_eq!(session.overdue(&mut out), Overdue::Pinged);
+        assert_eq!(out, [0x89, 0]);
+        assert_eq!(session.overdue(&mut out), Overdue::Lost);
+        let mut pong = Vec::new();
+        websocket::masked_frame(websocket::Opcode::Pong, b"", [0; 4], &mut pong);
+        let _ = session.receive(&mut pong, &policy(), &mut out);
+        assert_eq!(session.overdue(&mut out), Overdue::Pinged);
+    }
+
+    #[test]
+    fn closing_names_the_catalogues_close_code() {
+        let mut session = opened(JSON);
+        let mut out = Vec::new();
+        session.close(&codes::SHUTTING_DOWN, &mut out);
+        let expected = codes::SHUTTING_DOWN.close.expect("closes").number;
+        assert_eq!(out[2..4], expected.to_be_bytes());
+        out.clear();
+        session.close(&codes::SHUTTING_DOWN, &mut out);
+        assert!(out.is_empty(), "the end is said once");
+    }
+
+    #[test]
+    fn an_idle_session_is_small() {
+        assert!(size_of::<Session>() <= 48, "{}", size_of::<Session>());
+    }
+}
