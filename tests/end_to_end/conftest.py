@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,15 +13,18 @@ from tests.support.server import Server
 LOG_CHARACTERS = 8_000
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _forget_servers() -> Iterator[None]:
-    Server.started.clear()
+@pytest.fixture(autouse=True)
+def _forget_own_servers() -> Iterator[None]:
+    """After a test only the servers that it shares with others are left in the list."""
+    shared = len(Server.started)
     yield
-    Server.started.clear()
+    del Server.started[shared:]
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show what the servers logged below the failure of their test."""
     report = yield
     if report.failed:

@@ -44,6 +44,7 @@ class PlainClient:
     def __init__(self, websocket: ClientConnection, user: str) -> None:
         self.user = user
         self.server = ""
+        self.limits: dict[str, int] = {}
         # Our end of the connection.
         self.port: int = websocket.local_address[1]
         # Every push, in the order of arrival.
@@ -82,6 +83,7 @@ class PlainClient:
             client = await cls.dial(server, user)
             reply = await client.request("connect", body)
             client.server = reply["connected"]["server"]
+            client.limits = reply["connected"]["limits"]
             if wanted in (None, client.server):
                 return client
             await client.close()
@@ -223,6 +225,14 @@ class PlainClient:
         await self.wait(
             lambda: len(self.rows(conversation)) >= count,
             f"{count} rows of {conversation}",
+            timeout=timeout,
+        )
+
+    async def wait_seq(self, conversation: str, seq: int, *, timeout: float = 15.0) -> None:
+        """Wait until the row with that seq of a conversation was pushed."""
+        await self.wait(
+            lambda: any(body_of(row)["seq"] == seq for row in self.rows(conversation)),
+            f"row {seq} of {conversation}",
             timeout=timeout,
         )
 

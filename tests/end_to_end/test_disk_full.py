@@ -1,0 +1,110 @@
+"""A full disk: errors that may be retried, reads that go on, service that resumes, no gap."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.ledger import Ledger
+from tests.support.plain_client import Frame, PlainClient, body_of
+from tests.support.server import Server
+
+DISK_MEBIBYTES = 96
+FILLER_CHUNK = 1 << 20
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own that is soon full."""
+    directory = tmp_path / "disk"
+    directory.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={DISK_MEBIBYTES}m", "tmpfs", str(directory)],
+        capture_output=True,
+        text=True,
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"NOT CHECKED what a full disk does: cannot mount: {mounted.stderr.strip()}")
+    yield directory
+    subprocess.run(["umount", "--lazy", str(directory)], check=True)
+
+
+def fill(file: Path) -> None:
+    """Take all room that is left."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    size = FILLER_CHUNK
+    while size:
+        try:
+            os.write(descriptor, bytes(size))
+        except OSError:
+            size //= 2
+    os.close(descriptor)
+
+
+@pytest.mark.timeout(120)
+async def test_full_disk_fails_sends_and_nothing_else(small_disk: Path) -> None:
+    filler = small_disk / "filler"
+    server = Server(small_disk)
+    ledger = Ledger()
+    async with server, await PlainClient.connect(server, "alice") as alice:
+        receivers = [f"bob-{number}" for number in range(8)]
+        tos = [{"user": receiver} for receiver in receivers]
+        body = "x" * 20_000
+        first = [ledger.post(alice, to, body) for to in tos]
+        for one in first:
+            assert one.reply is not None
+            await asyncio.wait_for(one.reply, 15)
+        assert ledger.acknowledged == len(tos)
+        conversations = [one.sent["conversation"] for one in first if one.sent is not None]
+
+        fill(filler)
+        refused = None
+        # Room that was set aside for the log is used up before the disk's end is felt.
+        for number in range(20_000):
+            one = ledger.post(alice, tos[number % len(tos)], body)
+            assert one.reply is not None
+            await asyncio.wait_for(one.reply, 15)
+            if one.error is not None:
+                refused = one.error
+                break
+        assert refused is not None, "the disk never got full"
+        assert refused["retryable"], refused
+        assert refused["name"] in ("storage_full", "outcome_unknown")
+        for conversation in conversations:
+            assert await alice.history(conversation), "reads go on"
+        await alice.request("ping", {})
+
+        filler.unlink()
+        for to in tos:
+            assert (await retry_until_stored(ledger, alice, to))["seq"] > 1
+        histories = {
+            conversation: await alice.history(conversation) for conversation in conversations
+        }
+        ledger.check(histories)
+        await server.kill_all()
+        await server.start()
+        async with await PlainClient.connect(server, "alice") as again:
+            assert histories == {
+                conversation: await again.history(conversation) for conversation in conversations
+            }
+            rows = histories[conversations[0]]
+            assert body_of(rows[-1])["seq"] == len(rows)
+
+
+async def retry_until_stored(ledger: Ledger, alice: PlainClient, to: Frame) -> Frame:
+    """Send until it works: the server says that it may."""
+    async with asyncio.timeout(20):
+        while True:
+            one = ledger.post(alice, to, "after")
+            assert one.reply is not None
+            await one.reply
+            if one.sent is not None:
+                return one.sent
+            assert one.error is not None
+            assert one.error["retryable"], one.error
+            await asyncio.sleep(one.error.get("retryAfterMs", 100) / 1000)
