@@ -17,29 +17,55 @@ impl Engine {
         if catch_up && self.defer_for_link(partition, query, origin) {
             return;
         }
-        let Some(Some(owned)) = self.owned.get(partition as usize) else { return };
+        let Some(Some(owned)) = self.owned.get(partition as usize) else {
+            return;
+        };
         let state = &owned.partition;
-        let who = Who { tenant: query.tenant.as_bytes(), user: &query.user };
+        let who = Who {
+            tenant: query.tenant.as_bytes(),
+            user: &query.user,
+        };
         match &query.kind {
-            QueryKind::CatchUp { device, from, rows, bytes } => {
-                let Some(from) = From::decode(from) else { return };
+            QueryKind::CatchUp {
+                device,
+                from,
+                rows,
+                bytes,
+            } => {
+                let Some(from) = From::decode(from) else {
+                    return;
+                };
                 let from = match from {
                     From::Now => CatchUpFrom::Position(state.position()),
                     From::Position(position) => CatchUpFrom::Position(position),
                     From::Device => CatchUpFrom::Device,
-                    From::Next { position, by_device } => {
-                        CatchUpFrom::Next(Cursor { position, by_device })
-                    }
+                    From::Next {
+                        position,
+                        by_device,
+                    } => CatchUpFrom::Next(Cursor {
+                        position,
+                        by_device,
+                    }),
                 };
                 let found = state.catch_up(who, device, from, *rows as usize, *bytes as usize);
                 // Which groups the user is in matters where live delivery takes over.
-                let groups = if found.complete { state.groups_of(who) } else { Vec::new() };
+                let groups = if found.complete {
+                    state.groups_of(who)
+                } else {
+                    Vec::new()
+                };
                 let page = Page {
                     through: found.through,
                     complete: found.complete,
-                    next: From::Next { position: found.next.position, by_device: found.next.by_device }
-                        .encode(),
-                    groups: groups.iter().map(|group| group.to_string()).collect(),
+                    next: From::Next {
+                        position: found.next.position,
+                        by_device: found.next.by_device,
+                    }
+                    .encode(),
+                    groups: groups
+                        .iter()
+                        .map(std::string::ToString::to_string)
+                        .collect(),
                     rows: found
                         .rows
                         .iter()
@@ -48,12 +74,21 @@ impl Engine {
                 };
                 self.io.stats.pages += 1;
                 match origin {
-                    Origin::Here(Waiter::CatchUp { handle, partition }) => self.page(handle, partition, &page),
+                    Origin::Here(Waiter::CatchUp { handle, partition }) => {
+                        self.page(handle, partition, &page);
+                    }
                     Origin::Here(_) => {}
-                    Origin::Link { link, request } => self.reply_page(partition, link, request, &page),
+                    Origin::Link { link, request } => {
+                        self.reply_page(partition, link, request, &page);
+                    }
                 }
             }
-            QueryKind::History { conversation, before, after, limit } => {
+            QueryKind::History {
+                conversation,
+                before,
+                after,
+                limit,
+            } => {
                 let window = match (before, after) {
                     (Some(seq), _) => Window::Before(*seq),
                     (None, Some(seq)) => Window::After(*seq),
@@ -62,13 +97,20 @@ impl Engine {
                 match state.history(who, conversation, window, *limit as usize, ANSWER_BYTES) {
                     Ok(page) => {
                         let items: Vec<Row<'_>> = page.rows.iter().map(row).collect();
-                        let body = ServerBody::History { items: List::Borrowed(&items), more: page.more };
+                        let body = ServerBody::History {
+                            items: List::Borrowed(&items),
+                            more: page.more,
+                        };
                         self.answer(partition, origin, body);
                     }
                     Err(error) => self.answer_refused(partition, origin, error),
                 }
             }
-            QueryKind::Conversations { device, after, limit } => {
+            QueryKind::Conversations {
+                device,
+                after,
+                limit,
+            } => {
                 let page = state.conversations(who, device, after, *limit as usize);
                 let items: Vec<Summary<'_>> = page
                     .items
@@ -86,32 +128,37 @@ impl Engine {
                         last: item.last.as_ref().map(row),
                     })
                     .collect();
-                let body = ServerBody::Conversations { items: List::Borrowed(&items), more: page.more };
+                let body = ServerBody::Conversations {
+                    items: List::Borrowed(&items),
+                    more: page.more,
+                };
                 self.answer(partition, origin, body);
             }
-            QueryKind::Members { conversation, after, limit } => {
-                match state.members(who, conversation, after, *limit as usize) {
-                    Ok(page) => {
-                        let members: Vec<Member<'_>> = page
-                            .members
-                            .iter()
-                            .map(|member| Member {
-                                user: Cow::Borrowed(&member.user),
-                                role: Cow::Borrowed(member.role.name()),
-                                joined_seq: member.joined_seq,
-                            })
-                            .collect();
-                        let body = ServerBody::Group {
-                            conversation: Cow::Borrowed(conversation),
-                            seq: page.seq,
-                            members: List::Borrowed(&members),
-                            more: page.more,
-                        };
-                        self.answer(partition, origin, body);
-                    }
-                    Err(error) => self.answer_refused(partition, origin, error),
+            QueryKind::Members {
+                conversation,
+                after,
+                limit,
+            } => match state.members(who, conversation, after, *limit as usize) {
+                Ok(page) => {
+                    let members: Vec<Member<'_>> = page
+                        .members
+                        .iter()
+                        .map(|member| Member {
+                            user: Cow::Borrowed(&member.user),
+                            role: Cow::Borrowed(member.role.name()),
+                            joined_seq: member.joined_seq,
+                        })
+                        .collect();
+                    let body = ServerBody::Group {
+                        conversation: Cow::Borrowed(conversation),
+                        seq: page.seq,
+                        members: List::Borrowed(&members),
+                        more: page.more,
+                    };
+                    self.answer(partition, origin, body);
                 }
-            }
+                Err(error) => self.answer_refused(partition, origin, error),
+            },
         }
     }
 

@@ -10,7 +10,7 @@
 use crate::connection::{Attach, Cursor, HeldRequest, NONE, Phase};
 use crate::engine::Engine;
 use crate::origin::Waiter;
-use crate::query::{Page, Query, QueryKind, From};
+use crate::query::{From, Page, Query, QueryKind};
 use crate::slab::Handle;
 use crate::users::scoped;
 use imfast_wire::frames::server::{Row, ServerBody, ServerFrame};
@@ -36,20 +36,32 @@ pub struct Identity {
 impl Engine {
     /// Python accepted a connection's token: its session begins.
     pub fn connected(&mut self, handle: Handle, identity: &Identity) {
-        let Some(held) = self.take_held(handle) else { return };
-        let HeldRequest::Connect { sync } = held.request else { return };
+        let Some(held) = self.take_held(handle) else {
+            return;
+        };
+        let HeldRequest::Connect { sync } = held.request else {
+            return;
+        };
         let key = scoped(&identity.tenant, &identity.user);
-        let route = self.routes.user_key(identity.tenant.as_bytes(), identity.user.as_bytes());
+        let route = self
+            .routes
+            .user_key(identity.tenant.as_bytes(), identity.user.as_bytes());
         let (user, first) = self.users.add_session(&key, route, handle.slot);
         if first {
             self.set_route(route);
         }
         let server = self.config.server.clone();
-        let Some(connection) = self.io.connections.resolve_mut(handle) else { return };
+        let Some(connection) = self.io.connections.resolve_mut(handle) else {
+            return;
+        };
         connection.phase = Phase::Connected;
         connection.user = user;
         connection.expires_s = (identity.expires_at_ms / 1000) as u32;
-        let session = format!("{server}-{}-{:x}", self.config.incarnation, handle.to_bits());
+        let session = format!(
+            "{server}-{}-{:x}",
+            self.config.incarnation,
+            handle.to_bits()
+        );
         let frame = ServerFrame {
             id: held.frame,
             body: ServerBody::Connected {
@@ -78,7 +90,11 @@ impl Engine {
             token.generation == self.config.layout_generation
                 && token.positions.len() == partitions as usize
         });
-        let device = self.io.connections.resolve(handle).is_some_and(|c| !c.device.is_empty());
+        let device = self
+            .io
+            .connections
+            .resolve(handle)
+            .is_some_and(|c| !c.device.is_empty());
         let cursor = |partition: u16| {
             let (from, position) = match &token {
                 Some(token) => {
@@ -89,14 +105,22 @@ impl Engine {
                 None => (From::Now, self.watermarks[partition as usize]),
             };
             let from = from.encode();
-            Some(Cursor { from, position, asked: false, route_clock: 0, groups: Vec::new() })
+            Some(Cursor {
+                from,
+                position,
+                asked: false,
+                route_clock: 0,
+                groups: Vec::new(),
+            })
         };
         let attach = Attach {
             cursors: (0..partitions).map(cursor).collect(),
             announce: true,
             since_ms: self.now_ms,
         };
-        let Some(connection) = self.io.connections.resolve_mut(handle) else { return };
+        let Some(connection) = self.io.connections.resolve_mut(handle) else {
+            return;
+        };
         connection.rare.get_or_insert_default().attach = Some(attach);
         self.attaching.push(handle);
         for partition in 0..partitions {
@@ -107,11 +131,17 @@ impl Engine {
     /// Asks for the next page of one partition, unless the socket still has enough to do.
     fn ask_page(&mut self, handle: Handle, partition: u16) {
         let route_clock = self.route_clock;
-        let Some(connection) = self.io.connections.resolve_mut(handle) else { return };
+        let Some(connection) = self.io.connections.resolve_mut(handle) else {
+            return;
+        };
         let backlog = connection.queue.as_ref().map_or(0, |q| q.bytes());
         let device = connection.device.clone();
-        let Some(attach) = connection.attach_mut() else { return };
-        let Some(Some(cursor)) = attach.cursors.get_mut(partition as usize) else { return };
+        let Some(attach) = connection.attach_mut() else {
+            return;
+        };
+        let Some(Some(cursor)) = attach.cursors.get_mut(partition as usize) else {
+            return;
+        };
         if cursor.asked || backlog > BACKLOG_BYTES {
             return;
         }
@@ -119,8 +149,12 @@ impl Engine {
         cursor.route_clock = route_clock;
         let from = cursor.from.clone();
         let (tenant, user) = self.identity(handle.slot);
-        let kind =
-            QueryKind::CatchUp { device: device.into(), from, rows: PAGE_ROWS, bytes: PAGE_BYTES };
+        let kind = QueryKind::CatchUp {
+            device: device.into(),
+            from,
+            rows: PAGE_ROWS,
+            bytes: PAGE_BYTES,
+        };
         let query = Query { tenant, user, kind };
         self.ask(partition, &query, Waiter::CatchUp { handle, partition });
     }
@@ -130,12 +164,18 @@ impl Engine {
         if page.complete {
             self.advance_watermark(partition, page.through);
         }
-        let Some(connection) = self.io.connections.resolve_mut(handle) else { return };
+        let Some(connection) = self.io.connections.resolve_mut(handle) else {
+            return;
+        };
         if connection.phase != Phase::Connected {
             return;
         }
-        let Some(attach) = connection.attach_mut() else { return };
-        let Some(Some(cursor)) = attach.cursors.get_mut(partition as usize) else { return };
+        let Some(attach) = connection.attach_mut() else {
+            return;
+        };
+        let Some(Some(cursor)) = attach.cursors.get_mut(partition as usize) else {
+            return;
+        };
         let asked_at = cursor.route_clock;
         cursor.asked = false;
         cursor.from.clone_from(&page.next);
@@ -147,9 +187,14 @@ impl Engine {
             self.checkpoint_due.push(handle.slot);
         }
         for (event, row) in &page.rows {
-            let row = if *event { Row::Event(row) } else { Row::Message(row) };
+            let row = if *event {
+                Row::Event(row)
+            } else {
+                Row::Message(row)
+            };
             self.io.stats.deliveries += 1;
-            self.io.push(handle.slot, &ServerFrame::push(ServerBody::Row(row)));
+            self.io
+                .push(handle.slot, &ServerFrame::push(ServerBody::Row(row)));
         }
         if !page.complete {
             return self.ask_page(handle, partition);
@@ -158,7 +203,8 @@ impl Engine {
         let mut last = true;
         let mut groups = Vec::with_capacity(page.groups.len());
         for conversation in &page.groups {
-            let (group, routed_at) = self.hold_group(handle, partition, &scoped(&tenant, conversation));
+            let (group, routed_at) =
+                self.hold_group(handle, partition, &scoped(&tenant, conversation));
             last &= routed_at <= asked_at;
             groups.push(group);
         }
@@ -180,7 +226,9 @@ impl Engine {
             group
         } else {
             let (tenant, conversation) = key.split_once('\0').unwrap_or(("", key));
-            let route = self.routes.group_key(tenant.as_bytes(), conversation.as_bytes());
+            let route = self
+                .routes
+                .group_key(tenant.as_bytes(), conversation.as_bytes());
             self.set_route(route);
             self.groups.insert(key, partition, route, self.route_clock)
         };
@@ -226,10 +274,19 @@ impl Engine {
     }
 
     fn become_live(&mut self, handle: Handle, partition: u16) {
-        let Some(connection) = self.io.connections.resolve_mut(handle) else { return };
-        let Some(rare) = connection.rare.as_mut() else { return };
-        let Some(attach) = rare.attach.as_mut() else { return };
-        let cursor = attach.cursors.get_mut(partition as usize).and_then(Option::take);
+        let Some(connection) = self.io.connections.resolve_mut(handle) else {
+            return;
+        };
+        let Some(rare) = connection.rare.as_mut() else {
+            return;
+        };
+        let Some(attach) = rare.attach.as_mut() else {
+            return;
+        };
+        let cursor = attach
+            .cursors
+            .get_mut(partition as usize)
+            .and_then(Option::take);
         let live = attach.cursors.iter().all(Option::is_none);
         let announce = attach.announce;
         if live {
@@ -243,7 +300,9 @@ impl Engine {
         }
         if live && announce {
             let token = self.token().encode();
-            let body = ServerBody::CaughtUp { token: token.into() };
+            let body = ServerBody::CaughtUp {
+                token: token.into(),
+            };
             self.io.push(handle.slot, &ServerFrame::push(body));
         }
     }
@@ -251,7 +310,10 @@ impl Engine {
     /// A live session's user was added to a group by the row at `position`.
     pub(crate) fn enter_group(&mut self, slot: u32, key: &str, partition: u16, position: u64) {
         if let Some(group) = self.groups.find(key)
-            && self.groups.get(group).is_some_and(|g| g.covered_from <= position)
+            && self
+                .groups
+                .get(group)
+                .is_some_and(|g| g.covered_from <= position)
         {
             // All that comes after the row reaches this worker anyway.
             return self.groups.subscribe(&mut self.io, group, slot);
@@ -263,22 +325,37 @@ impl Engine {
     /// that it has been given. Nobody on this worker was in the group before, so rows between the
     /// joining and the routing may have passed this worker by.
     fn catch_up_again(&mut self, slot: u32, key: &str, partition: u16, position: u64) {
-        let Some(handle) = self.io.connections.handle(slot) else { return };
+        let Some(handle) = self.io.connections.handle(slot) else {
+            return;
+        };
         let partitions = self.partitions() as usize;
         let now_ms = self.now_ms;
-        let Some(connection) = self.io.connections.get_mut(slot) else { return };
+        let Some(connection) = self.io.connections.get_mut(slot) else {
+            return;
+        };
         let subscriptions: Vec<u32> = connection.subscriptions.iter().map(|s| s.group).collect();
-        let attach = connection.rare.get_or_insert_default().attach.get_or_insert_with(|| Attach {
-            cursors: (0..partitions).map(|_| None).collect(),
-            announce: false,
-            since_ms: now_ms,
-        });
+        let attach = connection
+            .rare
+            .get_or_insert_default()
+            .attach
+            .get_or_insert_with(|| Attach {
+                cursors: (0..partitions).map(|_| None).collect(),
+                announce: false,
+                since_ms: now_ms,
+            });
         let from = From::Position(position).encode();
-        attach.cursors[partition as usize] =
-            Some(Cursor { from, position, asked: false, route_clock: 0, groups: Vec::new() });
+        attach.cursors[partition as usize] = Some(Cursor {
+            from,
+            position,
+            asked: false,
+            route_clock: 0,
+            groups: Vec::new(),
+        });
         self.hold_group(handle, partition, key);
         for group in subscriptions {
-            let Some(entry) = self.groups.get(group) else { continue };
+            let Some(entry) = self.groups.get(group) else {
+                continue;
+            };
             if entry.partition == partition {
                 let key = std::rc::Rc::clone(&entry.key);
                 self.hold_group(handle, partition, &key);
@@ -290,7 +367,9 @@ impl Engine {
 
     /// A connection's queue ran empty: its catch-up may go on.
     pub(crate) fn continue_catch_up(&mut self, slot: u32) {
-        let Some(handle) = self.io.connections.handle(slot) else { return };
+        let Some(handle) = self.io.connections.handle(slot) else {
+            return;
+        };
         for partition in 0..self.partitions() {
             self.ask_page(handle, partition);
         }
@@ -319,16 +398,28 @@ impl Engine {
         let now_ms = self.now_ms;
         let connections = &self.io.connections;
         self.attaching.retain(|handle| {
-            let Some(connection) = connections.resolve(*handle) else { return false };
-            let Some(attach) = connection.attach() else { return false };
-            if attach.announce && attach.since_ms + ANNOUNCE_AFTER_MS < now_ms && connection.queue.is_none() {
+            let Some(connection) = connections.resolve(*handle) else {
+                return false;
+            };
+            let Some(attach) = connection.attach() else {
+                return false;
+            };
+            if attach.announce
+                && attach.since_ms + ANNOUNCE_AFTER_MS < now_ms
+                && connection.queue.is_none()
+            {
                 late.push(handle.slot);
             }
             attach.announce
         });
         for slot in late {
             let mut token = self.token();
-            let Some(attach) = self.io.connections.get_mut(slot).and_then(|c| c.attach_mut()) else {
+            let Some(attach) = self
+                .io
+                .connections
+                .get_mut(slot)
+                .and_then(|c| c.attach_mut())
+            else {
                 continue;
             };
             // By device there is no position to freeze; the next catch-up is by device again.
@@ -341,14 +432,18 @@ impl Engine {
                     *position = cursor.position;
                 }
             }
-            let body = ServerBody::CaughtUp { token: token.encode().into() };
+            let body = ServerBody::CaughtUp {
+                token: token.encode().into(),
+            };
             self.io.push(slot, &ServerFrame::push(body));
         }
     }
 
     /// Takes a connection that ended out of everything that points to it.
     pub(crate) fn leave_all(&mut self, slot: u32) {
-        let Some(connection) = self.io.connections.get_mut(slot) else { return };
+        let Some(connection) = self.io.connections.get_mut(slot) else {
+            return;
+        };
         let user = std::mem::replace(&mut connection.user, NONE);
         let stranger = user == NONE && !connection.held_back();
         let subscriptions: Vec<u32> = connection.subscriptions.iter().map(|s| s.group).collect();

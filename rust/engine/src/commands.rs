@@ -6,7 +6,7 @@ use imfast_wire::protobuf::{put_bytes, put_message, put_nested, put_number};
 
 /// Who acts, on what, under which key.
 #[derive(Debug, Clone, Copy)]
-pub struct Actor<'a> {
+pub(crate) struct Actor<'a> {
     pub tenant: &'a str,
     pub user: &'a str,
     pub key: &'a [u8],
@@ -22,7 +22,7 @@ impl Actor<'_> {
     }
 
     /// A message. `peer` is the other user of a direct conversation where the client named it.
-    pub fn send(&self, peer: &str, send: &Send<'_>) -> Vec<u8> {
+    pub(crate) fn send(&self, peer: &str, send: &Send<'_>) -> Vec<u8> {
         let mut out = Vec::with_capacity(64 + self.conversation.len() + send.body.len());
         self.write(&mut out);
         put_nested(&mut out, 8, |out| {
@@ -32,7 +32,7 @@ impl Actor<'_> {
         out
     }
 
-    pub fn create<S: AsRef<str>>(&self, title: &str, members: &[S], open: bool) -> Vec<u8> {
+    pub(crate) fn create<S: AsRef<str>>(&self, title: &str, members: &[S], open: bool) -> Vec<u8> {
         let mut out = Vec::new();
         self.write(&mut out);
         put_nested(&mut out, 9, |out| {
@@ -45,11 +45,11 @@ impl Actor<'_> {
         out
     }
 
-    pub fn join(&self) -> Vec<u8> {
+    pub(crate) fn join(&self) -> Vec<u8> {
         self.bare(10)
     }
 
-    pub fn leave(&self) -> Vec<u8> {
+    pub(crate) fn leave(&self) -> Vec<u8> {
         self.bare(11)
     }
 
@@ -60,11 +60,11 @@ impl Actor<'_> {
         out
     }
 
-    pub fn add<S: AsRef<str>>(&self, users: &[S]) -> Vec<u8> {
+    pub(crate) fn add<S: AsRef<str>>(&self, users: &[S]) -> Vec<u8> {
         self.many(12, users)
     }
 
-    pub fn remove<S: AsRef<str>>(&self, users: &[S]) -> Vec<u8> {
+    pub(crate) fn remove<S: AsRef<str>>(&self, users: &[S]) -> Vec<u8> {
         self.many(13, users)
     }
 
@@ -80,12 +80,12 @@ impl Actor<'_> {
     }
 
     /// `device` acknowledged everything up to `seq`.
-    pub fn ack(&self, device: &str, seq: u64) -> Vec<u8> {
+    pub(crate) fn ack(&self, device: &str, seq: u64) -> Vec<u8> {
         self.cursor(14, device, seq)
     }
 
     /// The user read everything up to `seq`.
-    pub fn read(&self, seq: u64) -> Vec<u8> {
+    pub(crate) fn read(&self, seq: u64) -> Vec<u8> {
         self.cursor(15, "", seq)
     }
 

@@ -7,18 +7,18 @@ use imfast_session::{Encoding, Session};
 use rustix::fd::OwnedFd;
 
 /// No user, no group, no session.
-pub const NONE: u32 = u32::MAX;
+pub(crate) const NONE: u32 = u32::MAX;
 
 /// A subscription to a group: which one, and where in the group's array this connection stands.
 #[derive(Debug, Clone, Copy)]
-pub struct Subscription {
+pub(crate) struct Subscription {
     pub group: u32,
     pub index: u32,
 }
 
 /// How far a connection has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
+pub(crate) enum Phase {
     /// Bytes arrive, no identity yet.
     Stranger,
     /// A token is being checked.
@@ -32,8 +32,11 @@ pub enum Phase {
 }
 
 /// A slot of the engine's slab.
-#[expect(clippy::struct_excessive_bools, reason = "independent facts about a socket")]
-pub struct Connection {
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about a socket"
+)]
+pub(crate) struct Connection {
     pub fd: OwnedFd,
     pub session: Session,
     pub phase: Phase,
@@ -64,7 +67,7 @@ pub struct Connection {
 
 /// State that few connections have at one time.
 #[derive(Default)]
-pub struct Rare {
+pub(crate) struct Rare {
     /// A control verb that Python is deciding about.
     pub held: Option<Held>,
     /// The rest of a message of several frames behind that verb.
@@ -76,7 +79,7 @@ pub struct Rare {
 }
 
 /// Answers of several partitions to one request.
-pub struct Gather {
+pub(crate) struct Gather {
     pub frame: u64,
     pub limit: u32,
     /// Only conversations behind this id are wanted.
@@ -88,22 +91,30 @@ pub struct Gather {
 }
 
 /// A request that waits for Python's word.
-pub struct Held {
+pub(crate) struct Held {
     pub frame: u64,
     pub request: HeldRequest,
 }
 
 /// What is done when Python lets it through.
-pub enum HeldRequest {
-    Connect { sync: String },
+pub(crate) enum HeldRequest {
+    Connect {
+        sync: String,
+    },
     Refresh,
-    Command { partition: u16, command: Vec<u8> },
+    Command {
+        partition: u16,
+        command: Vec<u8>,
+    },
     /// `partition` is absent where every partition answers a part.
-    Query { partition: Option<u16>, query: Query },
+    Query {
+        partition: Option<u16>,
+        query: Query,
+    },
 }
 
 /// Catch-up of one session: per partition from where it goes on, until it is live.
-pub struct Attach {
+pub(crate) struct Attach {
     /// By partition; `None` once live.
     pub cursors: Vec<Option<Cursor>>,
     /// Whether `caughtUp` is still owed (a later re-attach of one partition owes none).
@@ -113,7 +124,7 @@ pub struct Attach {
 }
 
 /// Where a catch-up of one partition stands.
-pub struct Cursor {
+pub(crate) struct Cursor {
     /// Opaque to everybody but the partition's owner.
     pub from: Vec<u8>,
     /// The position that `from` stands for, for tokens made before it is live.
@@ -127,7 +138,7 @@ pub struct Cursor {
 }
 
 impl Connection {
-    pub fn new(fd: OwnedFd, session: Session) -> Self {
+    pub(crate) fn new(fd: OwnedFd, session: Session) -> Self {
         let encoding = session.encoding();
         Self {
             fd,
@@ -151,26 +162,33 @@ impl Connection {
     }
 
     /// Whether pushes and replies may still be queued.
-    pub fn open(&self) -> bool {
-        matches!(self.phase, Phase::Stranger | Phase::Connecting | Phase::Connected)
+    pub(crate) fn open(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Stranger | Phase::Connecting | Phase::Connected
+        )
     }
 
-    pub fn attach(&self) -> Option<&Attach> {
+    pub(crate) fn attach(&self) -> Option<&Attach> {
         self.rare.as_ref()?.attach.as_ref()
     }
 
-    pub fn attach_mut(&mut self) -> Option<&mut Attach> {
+    pub(crate) fn attach_mut(&mut self) -> Option<&mut Attach> {
         self.rare.as_mut()?.attach.as_mut()
     }
 
     /// Whether live messages of `partition` reach this session; else its catch-up brings them.
-    pub fn live_in(&self, partition: u16) -> bool {
+    pub(crate) fn live_in(&self, partition: u16) -> bool {
         self.phase == Phase::Connected
-            && self.attach().is_none_or(|a| a.cursors.get(partition as usize).is_none_or(Option::is_none))
+            && self.attach().is_none_or(|a| {
+                a.cursors
+                    .get(partition as usize)
+                    .is_none_or(Option::is_none)
+            })
     }
 
     /// Whether a control verb holds back what follows it.
-    pub fn held_back(&self) -> bool {
+    pub(crate) fn held_back(&self) -> bool {
         self.rare.as_ref().is_some_and(|r| r.held.is_some())
     }
 }

@@ -10,7 +10,7 @@ use imfast_wire::protobuf::{Malformed, Reader, put_bytes, put_message, put_numbe
 
 /// A row and whom it concerns, as an owner commits it or a link brings it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Arrival<'a> {
+pub(crate) struct Arrival<'a> {
     pub partition: u16,
     /// 0 for an ephemeral message.
     pub position: u64,
@@ -27,7 +27,7 @@ pub struct Arrival<'a> {
 
 impl<'a> Arrival<'a> {
     /// Appends the arrival as links carry it; the partition stands in the link's frame.
-    pub fn encode(&self, out: &mut Vec<u8>) {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         put_number(out, 1, self.position);
         put_bytes(out, 2, self.tenant.as_bytes());
         put_bytes(out, 3, self.conversation.as_bytes());
@@ -45,8 +45,11 @@ impl<'a> Arrival<'a> {
         }
     }
 
-    pub fn decode(partition: u16, bytes: &'a [u8]) -> Result<Self, Malformed> {
-        let mut arrival = Self { partition, ..Self::default() };
+    pub(crate) fn decode(partition: u16, bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let mut arrival = Self {
+            partition,
+            ..Self::default()
+        };
         let (mut a, mut b) = ("", "");
         let mut reader = Reader::new(bytes);
         while let Some((number, value)) = reader.field()? {
@@ -70,7 +73,11 @@ impl<'a> Arrival<'a> {
     }
 
     fn frame(&self) -> ServerFrame<'a> {
-        let row = if self.event { Row::Event(self.row) } else { Row::Message(self.row) };
+        let row = if self.event {
+            Row::Event(self.row)
+        } else {
+            Row::Message(self.row)
+        };
         ServerFrame::push(ServerBody::Row(row))
     }
 }
@@ -91,7 +98,9 @@ impl Engine {
         }
         let key = scoped(arrival.tenant, arrival.conversation);
         if let Some(group) = self.groups.find(&key) {
-            let exclude = exclude.filter(|h| self.io.connections.resolve(*h).is_some()).map(|h| h.slot);
+            let exclude = exclude
+                .filter(|h| self.io.connections.resolve(*h).is_some())
+                .map(|h| h.slot);
             self.groups.append(group, &frame, arrival.position, exclude);
         }
         for user in &arrival.joined {
@@ -110,7 +119,9 @@ impl Engine {
         exclude: Option<Handle>,
     ) {
         for slot in self.sessions_of(arrival.tenant, user) {
-            let Some(handle) = self.io.connections.handle(slot) else { continue };
+            let Some(handle) = self.io.connections.handle(slot) else {
+                continue;
+            };
             if exclude == Some(handle) {
                 continue;
             }
@@ -120,7 +131,9 @@ impl Engine {
 
     /// Pushes to a session that is live in the row's partition; the others catch up by themselves.
     fn push_live(&mut self, arrival: &Arrival<'_>, slot: u32, frame: &ServerFrame<'_>) -> bool {
-        let Some(connection) = self.io.connections.get_mut(slot) else { return false };
+        let Some(connection) = self.io.connections.get_mut(slot) else {
+            return false;
+        };
         if !connection.live_in(arrival.partition) {
             return false;
         }
@@ -146,7 +159,13 @@ impl Engine {
             .unwrap_or_default()
     }
 
-    fn member_joined(&mut self, arrival: &Arrival<'_>, user: &str, key: &str, frame: &ServerFrame<'_>) {
+    fn member_joined(
+        &mut self,
+        arrival: &Arrival<'_>,
+        user: &str,
+        key: &str,
+        frame: &ServerFrame<'_>,
+    ) {
         for slot in self.sessions_of(arrival.tenant, user) {
             let group = self.groups.find(key);
             let subscribed = self.io.connections.get(slot).is_some_and(|c| {
@@ -161,7 +180,9 @@ impl Engine {
 
     fn member_left(&mut self, arrival: &Arrival<'_>, user: &str, key: &str) {
         for slot in self.sessions_of(arrival.tenant, user) {
-            let Some(group) = self.groups.find(key) else { return };
+            let Some(group) = self.groups.find(key) else {
+                return;
+            };
             self.groups.unsubscribe(&mut self.io, group, slot, true);
             self.drop_unused(group);
         }
@@ -192,13 +213,17 @@ impl Engine {
             return;
         }
         let token = self.token().encode();
-        let frame = ServerFrame::push(ServerBody::Checkpoint { token: token.into() });
+        let frame = ServerFrame::push(ServerBody::Checkpoint {
+            token: token.into(),
+        });
         let mut encoded: [Vec<u8>; imfast_session::Encoding::COUNT] = Default::default();
         for encoding in imfast_session::Encoding::ALL {
             encoding.write(&frame, &mut encoded[encoding as usize]);
         }
         for slot in std::mem::take(&mut self.checkpoint_due) {
-            let Some(connection) = self.io.connections.get_mut(slot) else { continue };
+            let Some(connection) = self.io.connections.get_mut(slot) else {
+                continue;
+            };
             if connection.phase != Phase::Connected {
                 continue;
             }

@@ -4,8 +4,9 @@
 //! batches (begun here, numbered by the caller, appended here), the answers and deliveries of what
 //! was committed, and [`Engine::flush`] (fan-out slices and writes). Nothing in it waits.
 
+use crate::accept::Listener;
 use crate::config::EngineConfig;
-use crate::connection::{Connection, NONE, Phase};
+use crate::connection::NONE;
 use crate::groups::Groups;
 use crate::io::{Io, IoLimits};
 use crate::links::Links;
@@ -13,14 +14,13 @@ use crate::owner::Owned;
 use crate::poller::{Poller, Ready, Source};
 use crate::requests::Request;
 use crate::slab::Handle;
-use crate::socket::{self, Accepted};
 use crate::users::Users;
 use imfast_log::{Completion, Completions};
 use imfast_routes::RouteTable;
-use imfast_session::{Overdue, Policy, Session};
+use imfast_session::Policy;
 use imfast_wire::frames::codes;
 use imfast_wire::frames::server::{ServerBody, ServerFrame};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::AsFd;
 use rustix::io::Errno;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -28,27 +28,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Period of the engine's timer.
-pub const TICK: Duration = Duration::from_millis(250);
-const TICKS_PER_SECOND: u64 = 4;
+pub(crate) const TICK: Duration = Duration::from_millis(250);
 /// How long a slice of fan-out may take before the loop gets its turn.
 const FAN_OUT_SLICE: Duration = Duration::from_millis(1);
-/// Connections accepted from one listener in one poll.
-const ACCEPTS_PER_POLL: usize = 64;
-/// How long before its token's expiry a session is told.
-const EXPIRY_NOTICE_S: u64 = 60;
-
-/// What a listener speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Speaks {
-    Http,
-    Tcp,
-}
-
-struct Listener {
-    fd: OwnedFd,
-    speaks: Speaks,
-    paused: bool,
-}
 
 /// What a poll found for the caller to do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -91,15 +73,15 @@ pub struct Engine {
     pub(crate) attaching: Vec<Handle>,
     /// Connections whose catch-up an owner could not serve.
     pub(crate) stalled: Vec<Handle>,
-    strangers: VecDeque<Handle>,
-    stranger_count: usize,
-    expiries: BinaryHeap<Reverse<(u64, u32, u32)>>,
-    listeners: Vec<Option<Listener>>,
+    pub(crate) strangers: VecDeque<Handle>,
+    pub(crate) stranger_count: usize,
+    pub(crate) expiries: BinaryHeap<Reverse<(u64, u32, u32)>>,
+    pub(crate) listeners: Vec<Option<Listener>>,
     ready: Vec<Ready>,
     pub(crate) buffer: Vec<u8>,
     pub(crate) output: Vec<u8>,
     started: Instant,
-    ticks: u64,
+    pub(crate) ticks: u64,
     /// Milliseconds since the engine's start, as of this poll.
     pub(crate) now_ms: u64,
     /// Milliseconds since 1970, as of this poll; for people only.
@@ -134,7 +116,10 @@ impl Engine {
             io: Io::new(poller, limits),
             users: Users::default(),
             groups: Groups::default(),
-            route_writer: imfast_routes::RouteWriter::new(Arc::clone(&routes), config.worker.into()),
+            route_writer: imfast_routes::RouteWriter::new(
+                Arc::clone(&routes),
+                config.worker.into(),
+            ),
             routes,
             links: Links::new(&config),
             owned: (0..partitions).map(|_| None).collect(),
@@ -172,32 +157,6 @@ impl Engine {
         self.io.poller.raw_fd()
     }
 
-    /// Serves a listening socket; returns the number to release it by.
-    pub fn listen(&mut self, fd: OwnedFd, speaks: Speaks) -> Result<u32, Errno> {
-        rustix::io::ioctl_fionbio(&fd, true)?;
-        let free = self.listeners.iter().position(Option::is_none);
-        let index = free.unwrap_or(self.listeners.len());
-        self.io.poller.add(&fd, Source::Listener { index: index as u32 }, false)?;
-        let listener = Some(Listener { fd, speaks, paused: false });
-        if free.is_some() {
-            self.listeners[index] = listener;
-        } else {
-            self.listeners.push(listener);
-        }
-        Ok(index as u32)
-    }
-
-    /// Stops serving a listening socket.
-    pub fn release(&mut self, index: u32) {
-        if let Some(entry) = self.listeners.get_mut(index as usize)
-            && let Some(listener) = entry.take()
-            && !listener.paused
-        {
-            // The supervisor holds the socket too, so closing our descriptor would not do.
-            let _ = self.io.poller.remove(listener.fd.as_fd());
-        }
-    }
-
     /// Takes all that is ready, without waiting.
     pub fn poll(&mut self) -> Result<Work, Errno> {
         self.now_ms = self.started.elapsed().as_millis() as u64;
@@ -213,7 +172,11 @@ impl Engine {
                 Source::Listener { index } => self.accept(index),
                 Source::LinkListener => self.accept_links(),
                 Source::Link { slot, generation } => {
-                    self.link_ready(Handle { slot, generation }, event.readable || event.hang_up, event.writable);
+                    self.link_ready(
+                        Handle { slot, generation },
+                        event.readable || event.hang_up,
+                        event.writable,
+                    );
                 }
                 Source::Wake => {}
                 Source::Timer => self.timer(),
@@ -274,205 +237,6 @@ impl Engine {
         }
     }
 
-    fn accept(&mut self, index: u32) {
-        for _ in 0..ACCEPTS_PER_POLL {
-            let Some(Some(listener)) = self.listeners.get_mut(index as usize) else { return };
-            let fd = match socket::accept(listener.fd.as_fd()) {
-                Accepted::Connection(fd) => fd,
-                Accepted::Empty => return,
-                Accepted::Exhausted => {
-                    self.pause_listeners();
-                    return;
-                }
-            };
-            let speaks = listener.speaks;
-            self.admit(fd, speaks);
-            if self.io.connections.len() >= self.io.limits.connections_max {
-                self.pause_listeners();
-                return;
-            }
-        }
-    }
-
-    /// Rests every listener until descriptors are free again: with the queue full and nothing
-    /// to accept with, a level-triggered epoll would spin.
-    fn pause_listeners(&mut self) {
-        self.io.stats.accept_pauses += 1;
-        for listener in self.listeners.iter_mut().flatten() {
-            if !listener.paused {
-                listener.paused = true;
-                let _ = self.io.poller.remove(listener.fd.as_fd());
-            }
-        }
-    }
-
-    pub(crate) fn resume_listeners(&mut self) {
-        if self.io.connections.len() >= self.io.limits.connections_max {
-            return;
-        }
-        for (index, listener) in self.listeners.iter_mut().enumerate() {
-            if let Some(listener) = listener
-                && listener.paused
-                && self.io.poller.add(&listener.fd, Source::Listener { index: index as u32 }, false).is_ok()
-            {
-                listener.paused = false;
-            }
-        }
-    }
-
-    fn admit(&mut self, fd: OwnedFd, speaks: Speaks) {
-        socket::set_no_delay(fd.as_fd());
-        let session = match speaks {
-            Speaks::Http => Session::http(),
-            Speaks::Tcp => Session::tcp(),
-        };
-        let handle = self.io.connections.insert(Connection::new(fd, session));
-        self.io.stats.accepted += 1;
-        let source = Source::Connection { slot: handle.slot, generation: handle.generation };
-        let added = self
-            .io
-            .connections
-            .get(handle.slot)
-            .is_some_and(|c| self.io.poller.add(&c.fd, source, false).is_ok());
-        if !added {
-            self.io.kill(handle.slot);
-            return;
-        }
-        let units = self.config.authenticate_ms.div_ceil(1000) as u32;
-        let now = self.unit();
-        self.io.wheel.set(handle.slot, now, units);
-        self.strangers.push_back(handle);
-        self.stranger_count += 1;
-        while self.stranger_count > self.config.unauthenticated_max {
-            self.drop_oldest_stranger();
-        }
-    }
-
-    fn drop_oldest_stranger(&mut self) {
-        while let Some(handle) = self.strangers.pop_front() {
-            let stranger =
-                self.io.connections.resolve(handle).is_some_and(|c| c.phase == Phase::Stranger);
-            if stranger {
-                self.io.kill(handle.slot);
-                self.stranger_count -= 1;
-                return;
-            }
-        }
-        self.stranger_count = 0;
-    }
-
-    /// A connection is no stranger any more: it presented a token, or it went.
-    pub(crate) fn not_a_stranger(&mut self) {
-        self.stranger_count = self.stranger_count.saturating_sub(1);
-        // Handles of those that left otherwise are skipped when the oldest is looked for; do not
-        // let them pile up meanwhile.
-        if self.strangers.len() > 64 + 4 * self.stranger_count {
-            let connections = &self.io.connections;
-            self.strangers
-                .retain(|h| connections.resolve(*h).is_some_and(|c| c.phase == Phase::Stranger));
-        }
-    }
-
-    /// Seconds since the engine's start: the unit of the wheel.
-    pub(crate) fn unit(&self) -> u32 {
-        (self.now_ms / 1000) as u32
-    }
-
-    /// Sets when a connected, silent client is pinged.
-    pub(crate) fn rearm(&mut self, slot: u32) {
-        let units = (self.config.heartbeat_ms / 1000).max(1) as u32;
-        let now = self.unit();
-        self.io.wheel.set(slot, now, units);
-    }
-
-    /// Ends a session when its token does, after a notice.
-    pub(crate) fn expire_at(&mut self, handle: Handle, expires_at_ms: u64) {
-        let at_s = expires_at_ms / 1000;
-        let notice = at_s.saturating_sub(EXPIRY_NOTICE_S);
-        for second in [notice, at_s] {
-            self.expiries.push(Reverse((second, handle.slot, handle.generation)));
-        }
-    }
-
-    fn timer(&mut self) {
-        self.ticks += 1;
-        self.routes.beat(self.config.worker.into(), self.ticks);
-        self.resume_listeners();
-        self.link_timer();
-        if self.ticks.is_multiple_of(TICKS_PER_SECOND) {
-            self.sweep();
-            self.expire();
-            self.send_checkpoints();
-            self.nurse_catch_ups();
-            self.give_up_waiting();
-        }
-    }
-
-    /// Shows the supervisor that this worker lives, while it replays a log and does not poll.
-    pub fn beat(&mut self) {
-        self.ticks += 1;
-        self.routes.beat(self.config.worker.into(), self.ticks);
-    }
-
-    fn sweep(&mut self) {
-        let mut due = Vec::new();
-        let now = self.unit();
-        self.io.wheel.sweep(now, &mut due);
-        for slot in due {
-            let Some(connection) = self.io.connections.get_mut(slot) else { continue };
-            match connection.phase {
-                Phase::Stranger | Phase::Connecting => {
-                    self.io.stats.timed_out += 1;
-                    self.io.close(slot, &codes::AUTHENTICATION_TIMEOUT, now);
-                }
-                Phase::Connected => {
-                    if std::mem::take(&mut connection.heard) {
-                        self.rearm(slot);
-                        continue;
-                    }
-                    let mut output = std::mem::take(&mut self.output);
-                    output.clear();
-                    let overdue = connection.session.overdue(&mut output);
-                    if overdue == Overdue::Pinged {
-                        if !output.is_empty() {
-                            self.io.push_bytes(slot, &output);
-                        }
-                        self.rearm(slot);
-                    } else {
-                        self.io.stats.timed_out += 1;
-                        self.io.close(slot, &codes::HEARTBEAT_TIMEOUT, now);
-                    }
-                    self.output = output;
-                }
-                Phase::Closing => self.io.kill(slot),
-                Phase::Dead => {}
-            }
-        }
-    }
-
-    fn expire(&mut self) {
-        let now_s = self.wall_ms / 1000;
-        while let Some(Reverse((at_s, slot, generation))) = self.expiries.peek().copied() {
-            if at_s > now_s {
-                break;
-            }
-            self.expiries.pop();
-            let handle = Handle { slot, generation };
-            let Some(connection) = self.io.connections.resolve(handle) else { continue };
-            if connection.phase != Phase::Connected || connection.expires_s == 0 {
-                continue;
-            }
-            let expires_s = u64::from(connection.expires_s);
-            if expires_s <= now_s {
-                let unit = self.unit();
-                self.io.close(slot, &codes::TOKEN_EXPIRED, unit);
-            } else if expires_s <= now_s + EXPIRY_NOTICE_S {
-                let body = ServerBody::TokenExpiring { expires_at_ms: expires_s * 1000 };
-                self.io.push(slot, &ServerFrame::push(body));
-            }
-        }
-    }
-
     /// Stops accepting and tells every client to come back elsewhere, or later.
     pub fn drain(&mut self, reconnect_after_ms: u64) {
         self.draining = true;
@@ -490,8 +254,7 @@ impl Engine {
 
     /// Whether a drained worker has nothing left to do.
     pub fn drained(&self) -> bool {
-        self.io.connections.is_empty()
-            && self.owned.iter().flatten().all(|owned| owned.quiet())
+        self.io.connections.is_empty() && self.owned.iter().flatten().all(|owned| owned.quiet())
     }
 
     /// Numbers that describe the worker now, and its counters.
@@ -507,10 +270,16 @@ impl Engine {
     /// Index of the connection's user, if it has one.
     pub(crate) fn user_of(&self, slot: u32) -> Option<&crate::users::LocalUser> {
         let user = self.io.connections.get(slot)?.user;
-        if user == NONE { None } else { self.users.get(user) }
+        if user == NONE {
+            None
+        } else {
+            self.users.get(user)
+        }
     }
 }
 
 fn wall_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_millis() as u64)
 }

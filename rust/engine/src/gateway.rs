@@ -9,27 +9,22 @@ use crate::origin::{Origin, Sender, Waiter};
 use crate::query::{Query, QueryKind};
 use crate::slab::Handle;
 use imfast_partition::Incoming;
+use imfast_wire::frames::check::Refusal;
 use imfast_wire::frames::client::{Send, Target};
 use imfast_wire::frames::codes::{self, Code};
+use imfast_wire::frames::id;
 use imfast_wire::frames::proto;
 use imfast_wire::frames::server::{List, ServerBody, ServerFrame, Summary};
-use imfast_wire::frames::{id, limits};
 use std::borrow::Cow;
-
-/// Why a request was not even sent to an owner: code, and a message or none for the code's own.
-pub(crate) type Refusal = (&'static Code, Cow<'static, str>);
 
 impl Engine {
     /// Serves a `send`.
-    pub(crate) fn send(&mut self, handle: Handle, frame: u64, send: &Send<'_>) -> Result<(), Refusal> {
-        if send.body.len() as u64 > self.config.limits.body_bytes {
-            let text = format!("body: at most {} bytes", self.config.limits.body_bytes);
-            return Err((&codes::BODY_TOO_LARGE, text.into()));
-        }
-        if send.key.len() as u64 > limits::KEY_BYTES.max {
-            let text = format!("send.key: at most {} bytes", limits::KEY_BYTES.max);
-            return Err((&codes::INVALID_ARGUMENT, text.into()));
-        }
+    pub(crate) fn send(
+        &mut self,
+        handle: Handle,
+        frame: u64,
+        send: &Send<'_>,
+    ) -> Result<(), Refusal> {
         if let Some(made_ms) = uuid7_ms(&send.key)
             && made_ms + self.config.dedupe_window_ms < self.wall_ms
         {
@@ -43,16 +38,10 @@ impl Engine {
         let derived;
         let (conversation, peer) = match &send.to {
             Target::User(peer) => {
-                if let Err(error) = id::check(peer) {
-                    return Err((&codes::INVALID_ID, error.to_string().into()));
-                }
                 derived = id::direct_conversation(tenant, user, peer);
                 (derived.as_str(), peer.as_ref())
             }
             Target::Group(conversation) | Target::Conversation(conversation) => {
-                if let Err(error) = id::check(conversation) {
-                    return Err((&codes::INVALID_ID, error.to_string().into()));
-                }
                 (conversation.as_ref(), "")
             }
         };
@@ -66,10 +55,19 @@ impl Engine {
         } else {
             send.key.as_bytes()
         };
-        let command = Actor { tenant, user, key, conversation }.send(peer, send);
+        let command = Actor {
+            tenant,
+            user,
+            key,
+            conversation,
+        }
+        .send(peer, send);
         let waiter = self.client_waiter(handle, frame);
         if send.ephemeral {
-            let sender = Sender { worker: self.config.worker, handle };
+            let sender = Sender {
+                worker: self.config.worker,
+                handle,
+            };
             if here {
                 self.send_ephemeral(partition, &command, sender, Origin::Here(waiter));
             } else {
@@ -86,7 +84,13 @@ impl Engine {
     /// Gives a command to its partition's owner.
     pub(crate) fn submit(&mut self, partition: u16, command: Vec<u8>, waiter: Waiter) {
         if self.owned[partition as usize].is_some() {
-            self.enqueue(partition, Incoming { command, origin: Origin::Here(waiter) });
+            self.enqueue(
+                partition,
+                Incoming {
+                    command,
+                    origin: Origin::Here(waiter),
+                },
+            );
         } else {
             self.request(partition, Kind::Command, command, waiter);
         }
@@ -106,17 +110,25 @@ impl Engine {
     /// Python decided: the control verb that a connection waits for goes ahead. A `connect` needs
     /// [`Engine::connected`] instead.
     pub fn proceed(&mut self, handle: Handle) {
-        let Some(Held { frame, request }) = self.take_held(handle) else { return };
+        let Some(Held { frame, request }) = self.take_held(handle) else {
+            return;
+        };
         match request {
             HeldRequest::Command { partition, command } => {
                 let waiter = self.client_waiter(handle, frame);
                 self.submit(partition, command, waiter);
             }
-            HeldRequest::Query { partition: Some(partition), query } => {
+            HeldRequest::Query {
+                partition: Some(partition),
+                query,
+            } => {
                 let waiter = self.client_waiter(handle, frame);
                 self.ask(partition, &query, waiter);
             }
-            HeldRequest::Query { partition: None, query } => self.scatter(handle, frame, query),
+            HeldRequest::Query {
+                partition: None,
+                query,
+            } => self.scatter(handle, frame, query),
             HeldRequest::Connect { .. } | HeldRequest::Refresh => {}
         }
         self.resume(handle);
@@ -124,7 +136,9 @@ impl Engine {
 
     /// Python decided: the control verb is refused.
     pub fn refuse(&mut self, handle: Handle, code: &'static Code, message: &str) {
-        let Some(Held { frame, request }) = self.take_held(handle) else { return };
+        let Some(Held { frame, request }) = self.take_held(handle) else {
+            return;
+        };
         // A refused connect is told even without an id: the connection ends with it.
         let connect = matches!(request, HeldRequest::Connect { .. });
         if frame != 0 || connect {
@@ -143,7 +157,9 @@ impl Engine {
 
     /// A refreshed token was accepted.
     pub fn refreshed(&mut self, handle: Handle, expires_at_ms: u64) {
-        let Some(Held { frame, .. }) = self.take_held(handle) else { return };
+        let Some(Held { frame, .. }) = self.take_held(handle) else {
+            return;
+        };
         if let Some(connection) = self.io.connections.resolve_mut(handle) {
             connection.expires_s = (expires_at_ms / 1000) as u32;
             self.expire_at(handle, expires_at_ms);
@@ -156,15 +172,27 @@ impl Engine {
     }
 
     pub(crate) fn take_held(&mut self, handle: Handle) -> Option<Held> {
-        self.io.connections.resolve_mut(handle)?.rare.as_mut()?.held.take()
+        self.io
+            .connections
+            .resolve_mut(handle)?
+            .rare
+            .as_mut()?
+            .held
+            .take()
     }
 
     /// Brings an owner's answer to whoever waits for it.
     pub(crate) fn answered(&mut self, waiter: Waiter, body: ServerBody<'_>) {
         match waiter {
-            Waiter::Client { handle, frame, counted } => {
+            Waiter::Client {
+                handle,
+                frame,
+                counted,
+            } => {
                 let in_flight_max = self.config.in_flight_max;
-                let Some(connection) = self.io.connections.resolve_mut(handle) else { return };
+                let Some(connection) = self.io.connections.resolve_mut(handle) else {
+                    return;
+                };
                 if counted {
                     connection.in_flight = connection.in_flight.saturating_sub(1);
                     if !connection.reading
@@ -190,7 +218,9 @@ impl Engine {
     /// Asks every partition for its part of a list.
     fn scatter(&mut self, handle: Handle, frame: u64, mut query: Query) {
         let partitions = self.partitions();
-        let QueryKind::Conversations { limit, after, .. } = &mut query.kind else { return };
+        let QueryKind::Conversations { limit, after, .. } = &mut query.kind else {
+            return;
+        };
         let gather = Gather {
             frame,
             limit: std::mem::replace(limit, u32::MAX),
@@ -198,7 +228,9 @@ impl Engine {
             missing: partitions as usize,
             parts: Vec::new(),
         };
-        let Some(connection) = self.io.connections.resolve_mut(handle) else { return };
+        let Some(connection) = self.io.connections.resolve_mut(handle) else {
+            return;
+        };
         connection.in_flight += 1;
         connection.rare.get_or_insert_default().gathers.push(gather);
         for partition in 0..partitions {
@@ -207,14 +239,26 @@ impl Engine {
     }
 
     fn gathered(&mut self, handle: Handle, frame: u64, body: ServerBody<'_>) {
-        let Some(connection) = self.io.connections.resolve_mut(handle) else { return };
-        let Some(rare) = connection.rare.as_mut() else { return };
-        let Some(at) = rare.gathers.iter().position(|g| g.frame == frame) else { return };
+        let Some(connection) = self.io.connections.resolve_mut(handle) else {
+            return;
+        };
+        let Some(rare) = connection.rare.as_mut() else {
+            return;
+        };
+        let Some(at) = rare.gathers.iter().position(|g| g.frame == frame) else {
+            return;
+        };
         let gather = &mut rare.gathers[at];
         let failed = matches!(body, ServerBody::Error { .. });
         if !failed {
             let mut part = Vec::new();
-            proto::encode_server(&ServerFrame { id: 0, body: body.clone() }, &mut part);
+            proto::encode_server(
+                &ServerFrame {
+                    id: 0,
+                    body: body.clone(),
+                },
+                &mut part,
+            );
             gather.parts.push(part);
             gather.missing -= 1;
             if gather.missing > 0 {
@@ -222,24 +266,44 @@ impl Engine {
             }
         }
         let gather = rare.gathers.swap_remove(at);
-        let waiter = Waiter::Client { handle, frame, counted: true };
+        let waiter = Waiter::Client {
+            handle,
+            frame,
+            counted: true,
+        };
         if failed {
             return self.answered(waiter, body);
         }
         let mut items: Vec<Summary<'_>> = Vec::new();
         let mut more = false;
         for part in &gather.parts {
-            if let Ok(ServerFrame { body: ServerBody::Conversations { items: list, more: m }, .. }) =
-                proto::decode_server(part)
+            if let Ok(ServerFrame {
+                body:
+                    ServerBody::Conversations {
+                        items: list,
+                        more: m,
+                    },
+                ..
+            }) = proto::decode_server(part)
             {
                 more |= m;
-                items.extend(list.iter().filter(|s| *s.conversation > *gather.after).cloned());
+                items.extend(
+                    list.iter()
+                        .filter(|s| *s.conversation > *gather.after)
+                        .cloned(),
+                );
             }
         }
         items.sort_unstable_by(|a, b| a.conversation.cmp(&b.conversation));
         more |= items.len() > gather.limit as usize;
         items.truncate(gather.limit as usize);
-        self.answered(waiter, ServerBody::Conversations { items: List::Borrowed(&items), more });
+        self.answered(
+            waiter,
+            ServerBody::Conversations {
+                items: List::Borrowed(&items),
+                more,
+            },
+        );
     }
 }
 
@@ -251,7 +315,11 @@ fn uuid7_ms(key: &str) -> Option<u64> {
     if bytes.len() != 36 || bytes[14] != b'7' || hyphens.iter().any(|at| bytes[*at] != b'-') {
         return None;
     }
-    if !bytes.iter().enumerate().all(|(at, b)| hyphens.contains(&at) || b.is_ascii_hexdigit()) {
+    if !bytes
+        .iter()
+        .enumerate()
+        .all(|(at, b)| hyphens.contains(&at) || b.is_ascii_hexdigit())
+    {
         return None;
     }
     u64::from_str_radix(&format!("{}{}", key.get(..8)?, key.get(9..13)?), 16).ok()

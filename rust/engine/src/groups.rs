@@ -52,7 +52,7 @@ struct Job {
 }
 
 /// One group as this worker sees it.
-pub struct LocalGroup {
+pub(crate) struct LocalGroup {
     pub key: Rc<str>,
     pub partition: u16,
     /// Key in the node's route table.
@@ -72,10 +72,6 @@ pub struct LocalGroup {
 }
 
 impl LocalGroup {
-    pub fn live(&self) -> u32 {
-        self.live
-    }
-
     fn idle(&self) -> bool {
         self.jobs.is_empty() && self.open.frames == 0
     }
@@ -83,9 +79,9 @@ impl LocalGroup {
 
 /// The groups of this worker by conversation key.
 #[derive(Default)]
-pub struct Groups {
+pub(crate) struct Groups {
     by_key: HashMap<Rc<str>, u32>,
-    groups: crate::slab::Slab<LocalGroup>,
+    slab: crate::slab::Slab<LocalGroup>,
     /// Groups with jobs, in turn.
     active: VecDeque<u32>,
     /// Groups with an open run and no job.
@@ -93,26 +89,26 @@ pub struct Groups {
 }
 
 impl Groups {
-    pub fn find(&self, key: &str) -> Option<u32> {
+    pub(crate) fn find(&self, key: &str) -> Option<u32> {
         self.by_key.get(key).copied()
     }
 
-    pub fn get(&self, group: u32) -> Option<&LocalGroup> {
-        self.groups.get(group)
+    pub(crate) fn get(&self, group: u32) -> Option<&LocalGroup> {
+        self.slab.get(group)
     }
 
-    pub fn get_mut(&mut self, group: u32) -> Option<&mut LocalGroup> {
-        self.groups.get_mut(group)
+    pub(crate) fn get_mut(&mut self, group: u32) -> Option<&mut LocalGroup> {
+        self.slab.get_mut(group)
     }
 
-    pub fn len(&self) -> usize {
-        self.groups.len()
+    pub(crate) fn len(&self) -> usize {
+        self.slab.len()
     }
 
     /// Adds a group nobody on this worker had; the caller has set its route.
-    pub fn insert(&mut self, key: &str, partition: u16, route: u64, routed_at: u64) -> u32 {
+    pub(crate) fn insert(&mut self, key: &str, partition: u16, route: u64, routed_at: u64) -> u32 {
         let key: Rc<str> = key.into();
-        let handle = self.groups.insert(LocalGroup {
+        let handle = self.slab.insert(LocalGroup {
             key: Rc::clone(&key),
             partition,
             route,
@@ -131,12 +127,12 @@ impl Groups {
     }
 
     /// Forgets a group without subscribers and holds. Returns its route key for clearing.
-    pub fn remove_unused(&mut self, group: u32) -> Option<u64> {
-        let entry = self.groups.get(group)?;
+    pub(crate) fn remove_unused(&mut self, group: u32) -> Option<u64> {
+        let entry = self.slab.get(group)?;
         if entry.live > 0 || entry.holds > 0 {
             return None;
         }
-        let entry = self.groups.remove(group)?;
+        let entry = self.slab.remove(group)?;
         self.by_key.remove(&entry.key);
         self.active.retain(|g| *g != group);
         self.opened.retain(|g| *g != group);
@@ -144,9 +140,13 @@ impl Groups {
     }
 
     /// Makes a connection a subscriber from the next frame on.
-    pub fn subscribe(&mut self, io: &mut Io, group: u32, slot: u32) {
-        let Some(entry) = self.groups.get_mut(group) else { return };
-        let Some(connection) = io.connections.get_mut(slot) else { return };
+    pub(crate) fn subscribe(&mut self, io: &mut Io, group: u32, slot: u32) {
+        let Some(entry) = self.slab.get_mut(group) else {
+            return;
+        };
+        let Some(connection) = io.connections.get_mut(slot) else {
+            return;
+        };
         if connection.subscriptions.iter().any(|s| s.group == group) {
             return;
         }
@@ -164,11 +164,21 @@ impl Groups {
 
     /// Ends a subscription. With `settle` the connection first gets every frame that was appended
     /// while it was subscribed.
-    pub fn unsubscribe(&mut self, io: &mut Io, group: u32, slot: u32, settle: bool) {
-        let Some(entry) = self.groups.get_mut(group) else { return };
-        let Some(connection) = io.connections.get_mut(slot) else { return };
+    pub(crate) fn unsubscribe(&mut self, io: &mut Io, group: u32, slot: u32, settle: bool) {
+        let Some(entry) = self.slab.get_mut(group) else {
+            return;
+        };
+        let Some(connection) = io.connections.get_mut(slot) else {
+            return;
+        };
         let encoding = connection.encoding;
-        let Some(at) = connection.subscriptions.iter().position(|s| s.group == group) else { return };
+        let Some(at) = connection
+            .subscriptions
+            .iter()
+            .position(|s| s.group == group)
+        else {
+            return;
+        };
         let index = connection.subscriptions.swap_remove(at).index as usize;
         if settle {
             for job in &entry.jobs {
@@ -198,13 +208,25 @@ impl Groups {
 
     /// Encodes a frame for a group's subscribers. `position` is 0 for an ephemeral one; `exclude`
     /// is the connection that sent it.
-    pub fn append(&mut self, group: u32, frame: &ServerFrame<'_>, position: u64, exclude: Option<u32>) {
-        let Some(entry) = self.groups.get_mut(group) else { return };
+    pub(crate) fn append(
+        &mut self,
+        group: u32,
+        frame: &ServerFrame<'_>,
+        position: u64,
+        exclude: Option<u32>,
+    ) {
+        let Some(entry) = self.slab.get_mut(group) else {
+            return;
+        };
         if entry.live == 0 {
             return;
         }
         let run = &mut entry.open;
-        let mut exclusion = Exclusion { slot: HOLE, start: [0; 3], end: [0; 3] };
+        let mut exclusion = Exclusion {
+            slot: HOLE,
+            start: [0; 3],
+            end: [0; 3],
+        };
         for encoding in Encoding::ALL {
             let at = encoding as usize;
             exclusion.start[at] = run.buffers[at].len() as u32;
@@ -226,9 +248,9 @@ impl Groups {
     }
 
     /// Works off jobs until `deadline`. Returns whether work is left.
-    pub fn run(&mut self, io: &mut Io, deadline: Instant, due: &mut Vec<u32>) -> bool {
+    pub(crate) fn run(&mut self, io: &mut Io, deadline: Instant, due: &mut Vec<u32>) -> bool {
         for group in std::mem::take(&mut self.opened) {
-            if let Some(entry) = self.groups.get_mut(group)
+            if let Some(entry) = self.slab.get_mut(group)
                 && entry.open.frames > 0
             {
                 seal(entry);
@@ -236,7 +258,9 @@ impl Groups {
             }
         }
         while let Some(group) = self.active.pop_front() {
-            let Some(entry) = self.groups.get_mut(group) else { continue };
+            let Some(entry) = self.slab.get_mut(group) else {
+                continue;
+            };
             entry.scheduled = false;
             slice(entry, io, due);
             if entry.jobs.is_empty() {
@@ -256,14 +280,16 @@ impl Groups {
     }
 
     /// Lowest position of `partition` that some subscriber has not been given yet.
-    pub fn lowest_unfinished(&self, partition: u16) -> Option<u64> {
+    pub(crate) fn lowest_unfinished(&self, partition: u16) -> Option<u64> {
         let of = |group: &u32| {
-            let entry = self.groups.get(*group)?;
+            let entry = self.slab.get(*group)?;
             if entry.partition != partition || entry.idle() {
                 return None;
             }
             let jobs = entry.jobs.iter().map(|j| j.first_position);
-            jobs.chain([entry.open.first_position]).filter(|p| *p > 0).min()
+            jobs.chain([entry.open.first_position])
+                .filter(|p| *p > 0)
+                .min()
         };
         self.active.iter().chain(&self.opened).filter_map(of).min()
     }
@@ -290,11 +316,15 @@ fn seal(entry: &mut LocalGroup) {
 
 /// Gives the first job to the next subscribers.
 fn slice(entry: &mut LocalGroup, io: &mut Io, due: &mut Vec<u32>) {
-    let Some(job) = entry.jobs.front_mut() else { return };
+    let Some(job) = entry.jobs.front_mut() else {
+        return;
+    };
     let stop = job.end.min(job.next + SLICE);
     for at in job.next..stop {
         let slot = entry.subscribers[at];
-        let Some(connection) = io.connections.get_mut(slot) else { continue };
+        let Some(connection) = io.connections.get_mut(slot) else {
+            continue;
+        };
         if connection.phase != Phase::Connected {
             continue;
         }
@@ -346,7 +376,10 @@ fn compact(entry: &mut LocalGroup, group: u32, io: &mut Io) {
 
 fn renumber(io: &mut Io, slot: u32, group: u32, index: u32) {
     if let Some(connection) = io.connections.get_mut(slot)
-        && let Some(subscription) = connection.subscriptions.iter_mut().find(|s| s.group == group)
+        && let Some(subscription) = connection
+            .subscriptions
+            .iter_mut()
+            .find(|s| s.group == group)
     {
         subscription.index = index;
     }

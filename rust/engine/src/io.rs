@@ -14,7 +14,7 @@ use rustix::fd::AsFd;
 
 /// Bounds that protect a worker from one connection.
 #[derive(Debug, Clone)]
-pub struct IoLimits {
+pub(crate) struct IoLimits {
     /// Bytes that may wait for a slow reader.
     pub send_queue_bytes: usize,
     /// Connections a worker holds.
@@ -22,7 +22,7 @@ pub struct IoLimits {
 }
 
 /// All client connections of this worker.
-pub struct Io {
+pub(crate) struct Io {
     pub poller: Poller,
     pub connections: Slab<Connection>,
     pub wheel: Wheel,
@@ -35,7 +35,7 @@ pub struct Io {
 }
 
 impl Io {
-    pub fn new(poller: Poller, limits: IoLimits) -> Self {
+    pub(crate) fn new(poller: Poller, limits: IoLimits) -> Self {
         Self {
             poller,
             connections: Slab::default(),
@@ -50,17 +50,19 @@ impl Io {
     }
 
     /// Queues one frame for one connection, in that connection's encoding.
-    pub fn push(&mut self, slot: u32, frame: &ServerFrame<'_>) {
+    pub(crate) fn push(&mut self, slot: u32, frame: &ServerFrame<'_>) {
         self.append(slot, |encoding, out| encoding.write(frame, out));
     }
 
     /// Queues bytes that are already in the connection's encoding.
-    pub fn push_bytes(&mut self, slot: u32, bytes: &[u8]) {
+    pub(crate) fn push_bytes(&mut self, slot: u32, bytes: &[u8]) {
         self.append(slot, |_, out| out.extend_from_slice(bytes));
     }
 
     fn append(&mut self, slot: u32, write: impl FnOnce(imfast_session::Encoding, &mut Vec<u8>)) {
-        let Some(connection) = self.connections.get_mut(slot) else { return };
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return;
+        };
         if connection.phase == Phase::Dead {
             return;
         }
@@ -72,8 +74,10 @@ impl Io {
     }
 
     /// Sends a part of a shared buffer: straight from it where nothing waits before it.
-    pub fn push_shared(&mut self, slot: u32, buffer: &Shared, start: usize, end: usize) {
-        let Some(connection) = self.connections.get_mut(slot) else { return };
+    pub(crate) fn push_shared(&mut self, slot: u32, buffer: &Shared, start: usize, end: usize) {
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return;
+        };
         if !connection.open() || start >= end {
             return;
         }
@@ -98,7 +102,9 @@ impl Io {
     }
 
     fn queued(&mut self, slot: u32) {
-        let Some(connection) = self.connections.get_mut(slot) else { return };
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return;
+        };
         if !connection.dirty {
             connection.dirty = true;
             self.dirty.push(slot);
@@ -108,7 +114,9 @@ impl Io {
             self.flush(slot);
             let over = self.connections.get(slot).is_some_and(|c| {
                 c.phase != Phase::Dead
-                    && c.queue.as_ref().is_some_and(|q| q.bytes() > self.limits.send_queue_bytes)
+                    && c.queue
+                        .as_ref()
+                        .is_some_and(|q| q.bytes() > self.limits.send_queue_bytes)
             });
             if over {
                 self.stats.slow_consumers += 1;
@@ -118,7 +126,7 @@ impl Io {
     }
 
     /// Writes what is queued for every connection that got something since the last flush.
-    pub fn flush_dirty(&mut self) {
+    pub(crate) fn flush_dirty(&mut self) {
         while let Some(slot) = self.dirty.pop() {
             if let Some(connection) = self.connections.get_mut(slot) {
                 connection.dirty = false;
@@ -131,13 +139,19 @@ impl Io {
     }
 
     /// Writes what is queued for `slot`.
-    pub fn flush(&mut self, slot: u32) {
-        let Some(handle) = self.connections.handle(slot) else { return };
-        let Some(connection) = self.connections.get_mut(slot) else { return };
+    pub(crate) fn flush(&mut self, slot: u32) {
+        let Some(handle) = self.connections.handle(slot) else {
+            return;
+        };
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return;
+        };
         if connection.phase == Phase::Dead {
             return;
         }
-        let Some(queue) = connection.queue.as_mut() else { return };
+        let Some(queue) = connection.queue.as_mut() else {
+            return;
+        };
         let before = queue.bytes();
         let result = queue.write_to(connection.fd.as_fd(), &mut self.pool);
         self.stats.bytes_sent += (before - queue.bytes()) as u64;
@@ -158,7 +172,9 @@ impl Io {
                             socket::half_close(c.fd.as_fd());
                         }
                     }
-                    Some(_) if connection.is_some_and(|c| c.rare.is_some()) => self.drained.push(slot),
+                    Some(_) if connection.is_some_and(|c| c.rare.is_some()) => {
+                        self.drained.push(slot);
+                    }
                     _ => {}
                 }
             }
@@ -173,14 +189,18 @@ impl Io {
     }
 
     /// Connections with a catch-up whose queue ran empty since the last call.
-    pub fn take_drained(&mut self) -> Vec<u32> {
+    pub(crate) fn take_drained(&mut self) -> Vec<u32> {
         std::mem::take(&mut self.drained)
     }
 
     /// Stops or resumes reading a connection's socket.
-    pub fn set_reading(&mut self, slot: u32, reading: bool) {
-        let Some(handle) = self.connections.handle(slot) else { return };
-        let Some(connection) = self.connections.get_mut(slot) else { return };
+    pub(crate) fn set_reading(&mut self, slot: u32, reading: bool) {
+        let Some(handle) = self.connections.handle(slot) else {
+            return;
+        };
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return;
+        };
         if connection.reading != reading {
             connection.reading = reading;
             self.watch(handle);
@@ -188,15 +208,29 @@ impl Io {
     }
 
     fn watch(&mut self, handle: Handle) {
-        let Some(connection) = self.connections.resolve(handle) else { return };
-        let source = Source::Connection { slot: handle.slot, generation: handle.generation };
-        if self.poller.modify(&connection.fd, source, connection.reading, connection.writing).is_err() {
+        let Some(connection) = self.connections.resolve(handle) else {
+            return;
+        };
+        let source = Source::Connection {
+            slot: handle.slot,
+            generation: handle.generation,
+        };
+        if self
+            .poller
+            .modify(
+                &connection.fd,
+                source,
+                connection.reading,
+                connection.writing,
+            )
+            .is_err()
+        {
             self.kill(handle.slot);
         }
     }
 
     /// Answers `frame` (or nobody in particular) with an error of the catalogue.
-    pub fn push_error(&mut self, slot: u32, frame: u64, code: &'static Code, message: &str) {
+    pub(crate) fn push_error(&mut self, slot: u32, frame: u64, code: &'static Code, message: &str) {
         self.stats.errors += 1;
         let body = ServerBody::error(code, 0, message);
         self.push(slot, &ServerFrame { id: frame, body });
@@ -204,8 +238,10 @@ impl Io {
 
     /// Ends a connection in the protocol's own way: an error frame where the transport has no
     /// close code, a close frame where it has, then the end of our bytes, then a deadline.
-    pub fn close(&mut self, slot: u32, code: &'static Code, now_unit: u32) {
-        let Some(connection) = self.connections.get_mut(slot) else { return };
+    pub(crate) fn close(&mut self, slot: u32, code: &'static Code, now_unit: u32) {
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return;
+        };
         if !connection.open() {
             return;
         }
@@ -218,8 +254,10 @@ impl Io {
     }
 
     /// The session wrote its own last bytes: flush them and go.
-    pub fn finish(&mut self, slot: u32, now_unit: u32) {
-        let Some(connection) = self.connections.get_mut(slot) else { return };
+    pub(crate) fn finish(&mut self, slot: u32, now_unit: u32) {
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return;
+        };
         if !connection.open() {
             return;
         }
@@ -228,7 +266,9 @@ impl Io {
             self.set_reading(slot, true);
         }
         self.wheel.set(slot, now_unit, CLOSE_UNITS);
-        let Some(connection) = self.connections.get_mut(slot) else { return };
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return;
+        };
         if connection.queue.is_some() {
             if !connection.writing {
                 self.flush(slot);
@@ -239,7 +279,7 @@ impl Io {
     }
 
     /// Gives a connection up; its slot is freed by [`Io::take_dead`]'s caller at the end of the tick.
-    pub fn kill(&mut self, slot: u32) {
+    pub(crate) fn kill(&mut self, slot: u32) {
         if let Some(connection) = self.connections.get_mut(slot)
             && connection.phase != Phase::Dead
         {
@@ -249,12 +289,12 @@ impl Io {
     }
 
     /// Slots to be freed.
-    pub fn take_dead(&mut self) -> Vec<u32> {
+    pub(crate) fn take_dead(&mut self) -> Vec<u32> {
         std::mem::take(&mut self.dead)
     }
 
     /// Frees a dead connection's slot and closes its socket.
-    pub fn remove(&mut self, slot: u32) {
+    pub(crate) fn remove(&mut self, slot: u32) {
         if let Some(mut connection) = self.connections.remove(slot) {
             self.wheel.clear(slot);
             if let Some(queue) = connection.queue.take() {

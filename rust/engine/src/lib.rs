@@ -1,6 +1,7 @@
 //! One worker of imfast: epoll, connections, links, fan-out, and the partitions it owns, behind
 //! one descriptor that an event loop watches. Knows nothing of Python.
 
+mod accept;
 mod answers;
 mod attach;
 mod commands;
@@ -8,6 +9,7 @@ mod config;
 mod connection;
 mod delivery;
 mod engine;
+mod ephemeral;
 mod gateway;
 mod groups;
 mod input;
@@ -17,18 +19,23 @@ mod origin;
 mod owner;
 mod poller;
 mod query;
+mod recovery;
 mod requests;
 mod send_queue;
 mod slab;
 mod socket;
 mod stats;
+mod timers;
 mod users;
+mod verbs;
 mod wheel;
 
+pub use accept::Speaks;
 pub use attach::Identity;
 pub use config::EngineConfig;
-pub use engine::{Engine, Speaks, Work};
+pub use engine::{Engine, Work};
 pub use imfast_log::AppendError;
-pub use owner::{Finished, OpenError, is_lost};
+pub use owner::{Finished, is_lost};
+pub use recovery::OpenError;
 pub use requests::{ControlVerb, Request};
 pub use slab::Handle;

@@ -4,9 +4,13 @@ use crate::slab::Handle;
 
 /// Somebody on this worker who waits for an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Waiter {
+pub(crate) enum Waiter {
     /// A client's request; `counted` ones take a place of its window of unanswered sends.
-    Client { handle: Handle, frame: u64, counted: bool },
+    Client {
+        handle: Handle,
+        frame: u64,
+        counted: bool,
+    },
     /// A session that catches up with one partition.
     CatchUp { handle: Handle, partition: u16 },
     /// A client's request that every partition answers a part of.
@@ -15,15 +19,18 @@ pub enum Waiter {
 
 /// Somebody on this node who waits for an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
+pub(crate) enum Origin {
     Here(Waiter),
     /// A request that came over a link.
-    Link { link: Handle, request: u64 },
+    Link {
+        link: Handle,
+        request: u64,
+    },
 }
 
 /// A message that is neither stored nor numbered, and which connection must not get it back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sender {
+pub(crate) struct Sender {
     pub worker: u8,
     pub handle: Handle,
 }

@@ -9,11 +9,19 @@ use std::time::Duration;
 
 /// What a descriptor in the epoll belongs to. 4 bits kind, 24 bits generation, 32 bits index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
-    Connection { slot: u32, generation: u32 },
-    Listener { index: u32 },
+pub(crate) enum Source {
+    Connection {
+        slot: u32,
+        generation: u32,
+    },
+    Listener {
+        index: u32,
+    },
     LinkListener,
-    Link { slot: u32, generation: u32 },
+    Link {
+        slot: u32,
+        generation: u32,
+    },
     /// Work was left in user space, or another thread has something for us.
     Wake,
     Timer,
@@ -38,10 +46,16 @@ impl Source {
         let index = bits as u32;
         let generation = (bits >> 32) as u32 & 0x00ff_ffff;
         match bits >> 60 {
-            0 => Self::Connection { slot: index, generation },
+            0 => Self::Connection {
+                slot: index,
+                generation,
+            },
             1 => Self::Listener { index },
             2 => Self::LinkListener,
-            3 => Self::Link { slot: index, generation },
+            3 => Self::Link {
+                slot: index,
+                generation,
+            },
             4 => Self::Wake,
             _ => Self::Timer,
         }
@@ -50,7 +64,7 @@ impl Source {
 
 /// One readiness report.
 #[derive(Debug, Clone, Copy)]
-pub struct Ready {
+pub(crate) struct Ready {
     pub source: Source,
     pub readable: bool,
     pub writable: bool,
@@ -59,7 +73,7 @@ pub struct Ready {
 }
 
 /// An epoll with a wake-up eventfd and a periodic timer inside.
-pub struct Poller {
+pub(crate) struct Poller {
     epoll: OwnedFd,
     wake: OwnedFd,
     timer: OwnedFd,
@@ -71,49 +85,77 @@ const EVENTS_PER_POLL: usize = 512;
 
 impl Poller {
     /// `tick` is the period of [`Source::Timer`].
-    pub fn new(tick: Duration) -> Result<Self, Errno> {
+    pub(crate) fn new(tick: Duration) -> Result<Self, Errno> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
         let timer = rustix::time::timerfd_create(
             TimerfdClockId::Monotonic,
             TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC,
         )?;
-        let period = Timespec { tv_sec: tick.as_secs() as i64, tv_nsec: i64::from(tick.subsec_nanos()) };
+        let period = Timespec {
+            tv_sec: tick.as_secs() as i64,
+            tv_nsec: i64::from(tick.subsec_nanos()),
+        };
         rustix::time::timerfd_settime(
             &timer,
             TimerfdTimerFlags::empty(),
-            &Itimerspec { it_interval: period, it_value: period },
+            &Itimerspec {
+                it_interval: period,
+                it_value: period,
+            },
         )?;
-        let poller = Self { epoll, wake, timer, buffer: Vec::with_capacity(EVENTS_PER_POLL), armed: false };
+        let poller = Self {
+            epoll,
+            wake,
+            timer,
+            buffer: Vec::with_capacity(EVENTS_PER_POLL),
+            armed: false,
+        };
         poller.add(&poller.wake, Source::Wake, false)?;
         poller.add(&poller.timer, Source::Timer, false)?;
         Ok(poller)
     }
 
     /// The descriptor that the outer event loop watches.
-    pub fn raw_fd(&self) -> RawFd {
+    pub(crate) fn raw_fd(&self) -> RawFd {
         self.epoll.as_raw_fd()
     }
 
     /// A second handle on the wake-up eventfd, for threads.
-    pub fn waker(&self) -> Result<OwnedFd, Errno> {
+    pub(crate) fn waker(&self) -> Result<OwnedFd, Errno> {
         rustix::io::fcntl_dupfd_cloexec(&self.wake, 0)
     }
 
-    pub fn add(&self, fd: impl AsFd, source: Source, writable: bool) -> Result<(), Errno> {
-        epoll::add(&self.epoll, fd, epoll::EventData::new_u64(source.to_bits()), flags(true, writable))
+    pub(crate) fn add(&self, fd: impl AsFd, source: Source, writable: bool) -> Result<(), Errno> {
+        epoll::add(
+            &self.epoll,
+            fd,
+            epoll::EventData::new_u64(source.to_bits()),
+            flags(true, writable),
+        )
     }
 
-    pub fn modify(&self, fd: impl AsFd, source: Source, readable: bool, writable: bool) -> Result<(), Errno> {
-        epoll::modify(&self.epoll, fd, epoll::EventData::new_u64(source.to_bits()), flags(readable, writable))
+    pub(crate) fn modify(
+        &self,
+        fd: impl AsFd,
+        source: Source,
+        readable: bool,
+        writable: bool,
+    ) -> Result<(), Errno> {
+        epoll::modify(
+            &self.epoll,
+            fd,
+            epoll::EventData::new_u64(source.to_bits()),
+            flags(readable, writable),
+        )
     }
 
-    pub fn remove(&self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    pub(crate) fn remove(&self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
         epoll::delete(&self.epoll, fd)
     }
 
     /// Makes the next poll come at once, for work that lies in user space where epoll cannot see it.
-    pub fn arm(&mut self) {
+    pub(crate) fn arm(&mut self) {
         if !self.armed {
             self.armed = true;
             notify(self.wake.as_fd());
@@ -121,10 +163,17 @@ impl Poller {
     }
 
     /// Takes what is ready now, without waiting.
-    pub fn poll(&mut self, out: &mut Vec<Ready>) -> Result<(), Errno> {
+    pub(crate) fn poll(&mut self, out: &mut Vec<Ready>) -> Result<(), Errno> {
         self.buffer.clear();
-        let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
-        epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut self.buffer), Some(&zero))?;
+        let zero = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        epoll::wait(
+            &self.epoll,
+            rustix::buffer::spare_capacity(&mut self.buffer),
+            Some(&zero),
+        )?;
         for event in &self.buffer {
             // The record is packed: copy before use.
             let (data, bits) = (event.data, event.flags);
@@ -162,7 +211,7 @@ fn flags(readable: bool, writable: bool) -> epoll::EventFlags {
 }
 
 /// Adds one to an eventfd. It cannot fail but by overflow, and then it is readable already.
-pub fn notify(fd: BorrowedFd<'_>) {
+pub(crate) fn notify(fd: BorrowedFd<'_>) {
     let _ = rustix::io::write(fd, &1u64.to_ne_bytes());
 }
 
@@ -179,10 +228,16 @@ mod tests {
     #[test]
     fn every_source_survives_its_packing() {
         for source in [
-            Source::Connection { slot: u32::MAX, generation: 0x00ff_ffff },
+            Source::Connection {
+                slot: u32::MAX,
+                generation: 0x00ff_ffff,
+            },
             Source::Listener { index: 3 },
             Source::LinkListener,
-            Source::Link { slot: 1, generation: 2 },
+            Source::Link {
+                slot: 1,
+                generation: 2,
+            },
             Source::Wake,
             Source::Timer,
         ] {
@@ -192,12 +247,15 @@ mod tests {
 
     #[test]
     fn arming_twice_wakes_once() {
-        let mut poller = Poller::new(Duration::from_secs(3600)).expect("epoll");
+        let mut poller = Poller::new(Duration::from_hours(1)).expect("epoll");
         let mut ready = Vec::new();
         poller.arm();
         poller.arm();
         poller.poll(&mut ready).expect("poll");
-        assert_eq!(ready.iter().map(|r| r.source).collect::<Vec<_>>(), [Source::Wake]);
+        assert_eq!(
+            ready.iter().map(|r| r.source).collect::<Vec<_>>(),
+            [Source::Wake]
+        );
         ready.clear();
         poller.poll(&mut ready).expect("poll");
         assert!(ready.is_empty(), "the wake-up was consumed");

@@ -5,37 +5,76 @@ use imfast_wire::protobuf::{Malformed, Reader, put_bytes, put_message, put_numbe
 
 /// Who asks, and what. Answered from committed state only.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Query {
+pub(crate) struct Query {
     pub tenant: String,
     pub user: String,
     pub kind: QueryKind,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum QueryKind {
-    History { conversation: String, before: Option<u64>, after: Option<u64>, limit: u32 },
-    Conversations { device: String, after: String, limit: u32 },
-    Members { conversation: String, after: String, limit: u32 },
+pub(crate) enum QueryKind {
+    History {
+        conversation: String,
+        before: Option<u64>,
+        after: Option<u64>,
+        limit: u32,
+    },
+    Conversations {
+        device: String,
+        after: String,
+        limit: u32,
+    },
+    Members {
+        conversation: String,
+        after: String,
+        limit: u32,
+    },
     /// The next rows of a catch-up. `from` is opaque: what an earlier page called `next`.
-    CatchUp { device: String, from: Vec<u8>, rows: u32, bytes: u32 },
+    CatchUp {
+        device: String,
+        from: Vec<u8>,
+        rows: u32,
+        bytes: u32,
+    },
 }
 
 impl Query {
-    pub fn encode(&self, out: &mut Vec<u8>) {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         put_bytes(out, 1, self.tenant.as_bytes());
         put_bytes(out, 2, self.user.as_bytes());
         let (kind, text, other, a, b, limit) = match &self.kind {
-            QueryKind::History { conversation, before, after, limit } => {
+            QueryKind::History {
+                conversation,
+                before,
+                after,
+                limit,
+            } => {
                 // Seqs start at 1, so 0 can stand for "not given" after adding one.
-                (1, conversation.as_str(), "", before.map_or(0, |n| n + 1), after.map_or(0, |n| n + 1), *limit)
+                (
+                    1,
+                    conversation.as_str(),
+                    "",
+                    before.map_or(0, |n| n + 1),
+                    after.map_or(0, |n| n + 1),
+                    *limit,
+                )
             }
-            QueryKind::Conversations { device, after, limit } => {
-                (2, device.as_str(), after.as_str(), 0, 0, *limit)
-            }
-            QueryKind::Members { conversation, after, limit } => {
-                (3, conversation.as_str(), after.as_str(), 0, 0, *limit)
-            }
-            QueryKind::CatchUp { device, from, rows, bytes } => {
+            QueryKind::Conversations {
+                device,
+                after,
+                limit,
+            } => (2, device.as_str(), after.as_str(), 0, 0, *limit),
+            QueryKind::Members {
+                conversation,
+                after,
+                limit,
+            } => (3, conversation.as_str(), after.as_str(), 0, 0, *limit),
+            QueryKind::CatchUp {
+                device,
+                from,
+                rows,
+                bytes,
+            } => {
                 put_bytes(out, 9, from);
                 (4, device.as_str(), "", u64::from(*bytes), 0, *rows)
             }
@@ -48,7 +87,7 @@ impl Query {
         put_number(out, 8, u64::from(limit));
     }
 
-    pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let (mut tenant, mut user, mut text, mut other) = ("", "", "", "");
         let (mut kind, mut a, mut b, mut limit) = (0, 0, 0, 0);
         let mut from: &[u8] = &[];
@@ -75,18 +114,35 @@ impl Query {
                 after: b.checked_sub(1),
                 limit,
             },
-            2 => QueryKind::Conversations { device: text, after: other, limit },
-            3 => QueryKind::Members { conversation: text, after: other, limit },
-            4 => QueryKind::CatchUp { device: text, from: from.to_owned(), rows: limit, bytes: a as u32 },
+            2 => QueryKind::Conversations {
+                device: text,
+                after: other,
+                limit,
+            },
+            3 => QueryKind::Members {
+                conversation: text,
+                after: other,
+                limit,
+            },
+            4 => QueryKind::CatchUp {
+                device: text,
+                from: from.to_owned(),
+                rows: limit,
+                bytes: a as u32,
+            },
             _ => return Err(Malformed::Tag { offset: 0 }),
         };
-        Ok(Self { tenant: tenant.to_owned(), user: user.to_owned(), kind })
+        Ok(Self {
+            tenant: tenant.to_owned(),
+            user: user.to_owned(),
+            kind,
+        })
     }
 }
 
 /// Where a catch-up starts or goes on. Opaque to gateways but for the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum From {
+pub(crate) enum From {
     /// Only what is committed after the owner looks.
     Now,
     /// After a position of a sync token.
@@ -98,28 +154,40 @@ pub enum From {
 }
 
 impl From {
-    pub fn encode(self) -> Vec<u8> {
+    pub(crate) fn encode(self) -> Vec<u8> {
         let (tag, position) = match self {
             Self::Now => (0, 0),
             Self::Position(position) => (1, position),
             Self::Device => (2, 0),
-            Self::Next { position, by_device: false } => (3, position),
-            Self::Next { position, by_device: true } => (4, position),
+            Self::Next {
+                position,
+                by_device: false,
+            } => (3, position),
+            Self::Next {
+                position,
+                by_device: true,
+            } => (4, position),
         };
         let mut out = vec![tag];
         out.extend_from_slice(&u64::to_le_bytes(position));
         out
     }
 
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let (tag, rest) = bytes.split_first()?;
         let position = u64::from_le_bytes(rest.try_into().ok()?);
         Some(match tag {
             0 => Self::Now,
             1 => Self::Position(position),
             2 => Self::Device,
-            3 => Self::Next { position, by_device: false },
-            4 => Self::Next { position, by_device: true },
+            3 => Self::Next {
+                position,
+                by_device: false,
+            },
+            4 => Self::Next {
+                position,
+                by_device: true,
+            },
             _ => return None,
         })
     }
@@ -127,7 +195,7 @@ impl From {
 
 /// Rows of a catch-up, and the groups of the user as of `through`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Page {
+pub(crate) struct Page {
     /// Everything of the user's up to this position is in this page or an earlier one, if
     /// `complete`; it is also the owner's committed position then.
     pub through: u64,
@@ -141,7 +209,7 @@ pub struct Page {
 }
 
 impl Page {
-    pub fn encode(&self, out: &mut Vec<u8>) {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         put_number(out, 1, self.through);
         put_number(out, 2, u64::from(self.complete));
         put_bytes(out, 3, &self.next);
@@ -153,14 +221,14 @@ impl Page {
         }
     }
 
-    pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut page = Self::default();
         let mut reader = Reader::new(bytes);
         while let Some((number, value)) = reader.field()? {
             match number {
                 1 => page.through = value.number(),
                 2 => page.complete = value.number() != 0,
-                3 => page.next = value.bytes().to_owned(),
+                3 => value.bytes().clone_into(&mut page.next),
                 4 => page.groups.push(value.text(reader.offset())?.to_owned()),
                 5 => page.rows.push((false, value.bytes().to_owned())),
                 6 => page.rows.push((true, value.bytes().to_owned())),
@@ -178,14 +246,41 @@ mod tests {
     #[test]
     fn every_query_survives_its_encoding() {
         let kinds = [
-            QueryKind::History { conversation: "g.a".into(), before: Some(0), after: None, limit: 5 },
-            QueryKind::History { conversation: "g.a".into(), before: None, after: Some(7), limit: 0 },
-            QueryKind::Conversations { device: String::new(), after: "d.x".into(), limit: 50 },
-            QueryKind::Members { conversation: "g.b".into(), after: String::new(), limit: 9 },
-            QueryKind::CatchUp { device: "web".into(), from: vec![0, 255], rows: 100, bytes: 65_536 },
+            QueryKind::History {
+                conversation: "g.a".into(),
+                before: Some(0),
+                after: None,
+                limit: 5,
+            },
+            QueryKind::History {
+                conversation: "g.a".into(),
+                before: None,
+                after: Some(7),
+                limit: 0,
+            },
+            QueryKind::Conversations {
+                device: String::new(),
+                after: "d.x".into(),
+                limit: 50,
+            },
+            QueryKind::Members {
+                conversation: "g.b".into(),
+                after: String::new(),
+                limit: 9,
+            },
+            QueryKind::CatchUp {
+                device: "web".into(),
+                from: vec![0, 255],
+                rows: 100,
+                bytes: 65_536,
+            },
         ];
         for kind in kinds {
-            let query = Query { tenant: "default".into(), user: "alice".into(), kind };
+            let query = Query {
+                tenant: "default".into(),
+                user: "alice".into(),
+                kind,
+            };
             let mut bytes = Vec::new();
             query.encode(&mut bytes);
             assert_eq!(Query::decode(&bytes), Ok(query));

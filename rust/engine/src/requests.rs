@@ -13,10 +13,26 @@ pub struct Request {
 /// What is asked. Only what a policy could want to know is shown; the engine keeps the rest.
 #[derive(Debug)]
 pub enum ControlVerb {
-    Connect { token: String, device: String },
-    Refresh { token: String, user: String, tenant: String },
+    Connect {
+        token: String,
+        device: String,
+    },
+    Refresh {
+        token: String,
+        user: String,
+        tenant: String,
+    },
     /// An action of `group`: create, join, leave, add, remove.
-    Group { action: &'static str, user: String, conversation: String, users: usize },
+    Group {
+        action: &'static str,
+        user: String,
+        conversation: String,
+        users: usize,
+    },
     /// history, conversations, members.
-    Query { name: &'static str, user: String, conversation: String },
+    Query {
+        name: &'static str,
+        user: String,
+        conversation: String,
+    },
 }

@@ -15,7 +15,10 @@ impl Handle {
     }
 
     pub fn from_bits(bits: u64) -> Self {
-        Self { slot: bits as u32, generation: (bits >> 32) as u32 }
+        Self {
+            slot: bits as u32,
+            generation: (bits >> 32) as u32,
+        }
     }
 }
 
@@ -28,7 +31,7 @@ const END: u32 = u32::MAX;
 
 /// Slots with generations. Insertion, removal and look-up are O(1); memory is never given back,
 /// because the number of connections a process held once it will hold again.
-pub struct Slab<T> {
+pub(crate) struct Slab<T> {
     entries: Vec<(u32, Entry<T>)>,
     free: u32,
     len: usize,
@@ -36,41 +39,48 @@ pub struct Slab<T> {
 
 impl<T> Default for Slab<T> {
     fn default() -> Self {
-        Self { entries: Vec::new(), free: END, len: 0 }
+        Self {
+            entries: Vec::new(),
+            free: END,
+            len: 0,
+        }
     }
 }
 
 impl<T> Slab<T> {
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// One past the highest slot ever used.
-    pub fn slots(&self) -> u32 {
-        self.entries.len() as u32
-    }
-
-    pub fn insert(&mut self, value: T) -> Handle {
+    pub(crate) fn insert(&mut self, value: T) -> Handle {
         self.len += 1;
         if self.free == END {
             let slot = self.entries.len() as u32;
             assert!(slot < END, "more than 2^32 - 1 slots");
             self.entries.push((0, Entry::Taken(value)));
-            return Handle { slot, generation: 0 };
+            return Handle {
+                slot,
+                generation: 0,
+            };
         }
         let slot = self.free;
         let (generation, entry) = &mut self.entries[slot as usize];
-        let Entry::Free { next } = entry else { unreachable!("free list names a taken slot") };
+        let Entry::Free { next } = entry else {
+            unreachable!("free list names a taken slot")
+        };
         self.free = *next;
         *entry = Entry::Taken(value);
-        Handle { slot, generation: *generation }
+        Handle {
+            slot,
+            generation: *generation,
+        }
     }
 
-    pub fn remove(&mut self, slot: u32) -> Option<T> {
+    pub(crate) fn remove(&mut self, slot: u32) -> Option<T> {
         let (generation, entry) = self.entries.get_mut(slot as usize)?;
         if matches!(entry, Entry::Free { .. }) {
             return None;
@@ -85,14 +95,14 @@ impl<T> Slab<T> {
         }
     }
 
-    pub fn get(&self, slot: u32) -> Option<&T> {
+    pub(crate) fn get(&self, slot: u32) -> Option<&T> {
         match self.entries.get(slot as usize) {
             Some((_, Entry::Taken(value))) => Some(value),
             _ => None,
         }
     }
 
-    pub fn get_mut(&mut self, slot: u32) -> Option<&mut T> {
+    pub(crate) fn get_mut(&mut self, slot: u32) -> Option<&mut T> {
         match self.entries.get_mut(slot as usize) {
             Some((_, Entry::Taken(value))) => Some(value),
             _ => None,
@@ -100,32 +110,42 @@ impl<T> Slab<T> {
     }
 
     /// The occupant that `handle` was given for, or `None` when it has gone.
-    pub fn resolve(&self, handle: Handle) -> Option<&T> {
+    pub(crate) fn resolve(&self, handle: Handle) -> Option<&T> {
         match self.entries.get(handle.slot as usize) {
-            Some((generation, Entry::Taken(value))) if *generation == handle.generation => Some(value),
+            Some((generation, Entry::Taken(value))) if *generation == handle.generation => {
+                Some(value)
+            }
             _ => None,
         }
     }
 
-    pub fn resolve_mut(&mut self, handle: Handle) -> Option<&mut T> {
+    pub(crate) fn resolve_mut(&mut self, handle: Handle) -> Option<&mut T> {
         match self.entries.get_mut(handle.slot as usize) {
-            Some((generation, Entry::Taken(value))) if *generation == handle.generation => Some(value),
+            Some((generation, Entry::Taken(value))) if *generation == handle.generation => {
+                Some(value)
+            }
             _ => None,
         }
     }
 
-    pub fn handle(&self, slot: u32) -> Option<Handle> {
+    pub(crate) fn handle(&self, slot: u32) -> Option<Handle> {
         match self.entries.get(slot as usize) {
-            Some((generation, Entry::Taken(_))) => Some(Handle { slot, generation: *generation }),
+            Some((generation, Entry::Taken(_))) => Some(Handle {
+                slot,
+                generation: *generation,
+            }),
             _ => None,
         }
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
-        self.entries.iter().enumerate().filter_map(|(slot, (_, entry))| match entry {
-            Entry::Taken(value) => Some((slot as u32, value)),
-            Entry::Free { .. } => None,
-        })
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
+        self.entries
+            .iter()
+            .enumerate()
+            .filter_map(|(slot, (_, entry))| match entry {
+                Entry::Taken(value) => Some((slot as u32, value)),
+                Entry::Free { .. } => None,
+            })
     }
 }
 
@@ -151,11 +171,17 @@ mod tests {
         let handles: Vec<_> = (0..4).map(|n| slab.insert(n)).collect();
         slab.remove(handles[1].slot);
         slab.remove(handles[2].slot);
-        assert_eq!(slab.remove(handles[2].slot), None, "a second removal finds nothing");
+        assert_eq!(
+            slab.remove(handles[2].slot),
+            None,
+            "a second removal finds nothing"
+        );
         assert_eq!(slab.len(), 2);
         slab.insert(10);
         slab.insert(11);
-        assert_eq!(slab.slots(), 4);
-        assert_eq!(slab.iter().map(|(_, v)| *v).collect::<Vec<_>>(), [0, 11, 10, 3]);
+        assert_eq!(
+            slab.iter().map(|(_, v)| *v).collect::<Vec<_>>(),
+            [0, 11, 10, 3]
+        );
     }
 }

@@ -5,7 +5,7 @@ use rustix::io::Errno;
 use rustix::net::{Shutdown, SocketFlags, acceptfrom_with, shutdown, sockopt};
 
 /// What an accept found.
-pub enum Accepted {
+pub(crate) enum Accepted {
     Connection(OwnedFd),
     /// Nobody waits.
     Empty,
@@ -14,7 +14,7 @@ pub enum Accepted {
 }
 
 /// Takes one connection from a listener.
-pub fn accept(listener: BorrowedFd<'_>) -> Accepted {
+pub(crate) fn accept(listener: BorrowedFd<'_>) -> Accepted {
     loop {
         return match acceptfrom_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
             Ok((fd, _)) => Accepted::Connection(fd),
@@ -27,20 +27,20 @@ pub fn accept(listener: BorrowedFd<'_>) -> Accepted {
 }
 
 /// Small frames must not wait for each other's acknowledgements.
-pub fn set_no_delay(fd: BorrowedFd<'_>) {
+pub(crate) fn set_no_delay(fd: BorrowedFd<'_>) {
     // Fails on Unix-domain sockets, which have no such delay.
     let _ = sockopt::set_tcp_nodelay(fd, true);
 }
 
 /// What a read found.
-pub enum Read {
+pub(crate) enum Read {
     Bytes(usize),
     Empty,
     Closed,
 }
 
 /// Reads into `buffer` without waiting.
-pub fn read(fd: impl AsFd, buffer: &mut [u8]) -> Read {
+pub(crate) fn read(fd: impl AsFd, buffer: &mut [u8]) -> Read {
     loop {
         return match rustix::io::read(&fd, &mut *buffer) {
             Ok(0) => Read::Closed,
@@ -53,6 +53,6 @@ pub fn read(fd: impl AsFd, buffer: &mut [u8]) -> Read {
 }
 
 /// Says that no more bytes come from us; what the peer sent is still read and thrown away.
-pub fn half_close(fd: BorrowedFd<'_>) {
+pub(crate) fn half_close(fd: BorrowedFd<'_>) {
     let _ = shutdown(fd, Shutdown::Write);
 }

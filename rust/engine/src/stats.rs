@@ -2,7 +2,7 @@
 
 /// See each field; exported to Python as a dictionary of the same names.
 #[derive(Debug, Default, Clone, Copy)]
-pub struct Stats {
+pub(crate) struct Stats {
     /// Connections accepted.
     pub accepted: u64,
     /// Client frames decoded.
@@ -35,7 +35,7 @@ pub struct Stats {
 
 impl Stats {
     /// Names and values.
-    pub fn fields(&self) -> [(&'static str, u64); 14] {
+    pub(crate) fn fields(&self) -> [(&'static str, u64); 14] {
         [
             ("accepted", self.accepted),
             ("frames_received", self.frames_received),

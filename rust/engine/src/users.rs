@@ -5,7 +5,7 @@ use hashbrown::HashMap;
 use std::rc::Rc;
 
 /// One user and the slots of its connections here.
-pub struct LocalUser {
+pub(crate) struct LocalUser {
     /// Tenant, NUL, user id.
     pub key: Rc<str>,
     /// Key in the node's route table.
@@ -14,24 +14,24 @@ pub struct LocalUser {
 }
 
 impl LocalUser {
-    pub fn tenant(&self) -> &str {
+    pub(crate) fn tenant(&self) -> &str {
         self.key.split_once('\0').map_or("", |(tenant, _)| tenant)
     }
 
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         self.key.split_once('\0').map_or("", |(_, name)| name)
     }
 }
 
 /// By key and by 4-byte index.
 #[derive(Default)]
-pub struct Users {
+pub(crate) struct Users {
     by_key: HashMap<Rc<str>, u32>,
     users: Slab<LocalUser>,
 }
 
 /// Tenant and id as one key. Ids contain no control characters, so NUL separates.
-pub fn scoped(tenant: &str, id: &str) -> String {
+pub(crate) fn scoped(tenant: &str, id: &str) -> String {
     let mut key = String::with_capacity(tenant.len() + id.len() + 1);
     key.push_str(tenant);
     key.push('\0');
@@ -40,20 +40,20 @@ pub fn scoped(tenant: &str, id: &str) -> String {
 }
 
 impl Users {
-    pub fn find(&self, key: &str) -> Option<u32> {
+    pub(crate) fn find(&self, key: &str) -> Option<u32> {
         self.by_key.get(key).copied()
     }
 
-    pub fn get(&self, user: u32) -> Option<&LocalUser> {
+    pub(crate) fn get(&self, user: u32) -> Option<&LocalUser> {
         self.users.get(user)
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.users.len()
     }
 
     /// Adds a session of a user. The second value says that it is the user's first here.
-    pub fn add_session(&mut self, key: &str, route: u64, slot: u32) -> (u32, bool) {
+    pub(crate) fn add_session(&mut self, key: &str, route: u64, slot: u32) -> (u32, bool) {
         if let Some(index) = self.find(key)
             && let Some(user) = self.users.get_mut(index)
         {
@@ -61,14 +61,17 @@ impl Users {
             return (index, false);
         }
         let key: Rc<str> = key.into();
-        let handle =
-            self.users.insert(LocalUser { key: Rc::clone(&key), route, sessions: vec![slot] });
+        let handle = self.users.insert(LocalUser {
+            key: Rc::clone(&key),
+            route,
+            sessions: vec![slot],
+        });
         self.by_key.insert(key, handle.slot);
         (handle.slot, true)
     }
 
     /// Removes a session; returns the route key to clear when it was the user's last here.
-    pub fn remove_session(&mut self, user: u32, slot: u32) -> Option<u64> {
+    pub(crate) fn remove_session(&mut self, user: u32, slot: u32) -> Option<u64> {
         let entry = self.users.get_mut(user)?;
         entry.sessions.retain(|s| *s != slot);
         if !entry.sessions.is_empty() {

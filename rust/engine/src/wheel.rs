@@ -5,11 +5,11 @@
 //! idle connection needs neither a timer object nor a place in a heap.
 
 /// Longest delay, in units, that a byte can tell from "already due".
-pub const MAX_DELAY: u32 = 250;
+pub(crate) const MAX_DELAY: u32 = 250;
 
 /// Due times by slot. One unit is whatever the caller sweeps by.
 #[derive(Default)]
-pub struct Wheel {
+pub(crate) struct Wheel {
     due: Vec<u8>,
     swept: u32,
 }
@@ -20,7 +20,7 @@ fn mark(unit: u32) -> u8 {
 
 impl Wheel {
     /// Sets when `slot` is due: `delay` units from `now`, at least one, at most [`MAX_DELAY`].
-    pub fn set(&mut self, slot: u32, now: u32, delay: u32) {
+    pub(crate) fn set(&mut self, slot: u32, now: u32, delay: u32) {
         let slot = slot as usize;
         if slot >= self.due.len() {
             self.due.resize(slot + 1, 0);
@@ -28,14 +28,14 @@ impl Wheel {
         self.due[slot] = mark(now + delay.clamp(1, MAX_DELAY));
     }
 
-    pub fn clear(&mut self, slot: u32) {
+    pub(crate) fn clear(&mut self, slot: u32) {
         if let Some(byte) = self.due.get_mut(slot as usize) {
             *byte = 0;
         }
     }
 
     /// Takes every slot that became due since the last sweep, up to and including unit `now`.
-    pub fn sweep(&mut self, now: u32, out: &mut Vec<u32>) {
+    pub(crate) fn sweep(&mut self, now: u32, out: &mut Vec<u32>) {
         // After a pause longer than a turn of the wheel one turn finds everything.
         let from = self.swept.max(now.saturating_sub(254));
         for unit in from..now {
@@ -65,9 +65,9 @@ mod tests {
     fn a_slot_is_due_once_and_not_before_its_time() {
         let mut wheel = Wheel::default();
         wheel.set(7, 0, 3);
-        assert_eq!(due(&mut wheel, 2), []);
+        assert_eq!(due(&mut wheel, 2), [0; 0]);
         assert_eq!(due(&mut wheel, 3), [7]);
-        assert_eq!(due(&mut wheel, 300), []);
+        assert_eq!(due(&mut wheel, 300), [0; 0]);
     }
 
     #[test]
@@ -76,7 +76,7 @@ mod tests {
         for start in [0, 100, 254, 255, 1000] {
             due(&mut wheel, start);
             wheel.set(1, start, MAX_DELAY);
-            assert_eq!(due(&mut wheel, start + MAX_DELAY - 1), []);
+            assert_eq!(due(&mut wheel, start + MAX_DELAY - 1), [0; 0]);
             assert_eq!(due(&mut wheel, start + MAX_DELAY), [1]);
         }
     }

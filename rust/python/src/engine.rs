@@ -13,8 +13,18 @@ use pyo3::types::PyDict;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-create_exception!(_engine, DataDamagedError, PyRuntimeError, "A log is damaged; the text has file, offset and cure.");
-create_exception!(_engine, DataFormatError, PyRuntimeError, "A log is of a newer version or another layout.");
+create_exception!(
+    _engine,
+    DataDamagedError,
+    PyRuntimeError,
+    "A log is damaged; the text has file, offset and cure."
+);
+create_exception!(
+    _engine,
+    DataFormatError,
+    PyRuntimeError,
+    "A log is of a newer version or another layout."
+);
 
 /// `poll` found appends that ended.
 const COMPLETIONS: u8 = 1;
@@ -78,7 +88,11 @@ impl Engine {
     fn new(options: Options, routes_fd: i32) -> PyResult<Self> {
         let table = Arc::new(routes::map(routes_fd)?);
         let inner = imfast_engine::Engine::new(options.into_config()?, table).map_err(os_error)?;
-        Ok(Self { inner, failures: Vec::new(), views: 0 })
+        Ok(Self {
+            inner,
+            failures: Vec::new(),
+            views: 0,
+        })
     }
 
     /// The descriptor to watch for reading.
@@ -88,17 +102,23 @@ impl Engine {
 
     /// Serves a listening socket for WebSocket and HTTP; the engine keeps its own descriptor.
     fn listen_http(&mut self, fd: i32) -> PyResult<u32> {
-        self.inner.listen(routes::duplicate(fd)?, Speaks::Http).map_err(os_error)
+        self.inner
+            .listen(routes::duplicate(fd)?, Speaks::Http)
+            .map_err(os_error)
     }
 
     /// Serves a listening socket for framed TCP.
     fn listen_tcp(&mut self, fd: i32) -> PyResult<u32> {
-        self.inner.listen(routes::duplicate(fd)?, Speaks::Tcp).map_err(os_error)
+        self.inner
+            .listen(routes::duplicate(fd)?, Speaks::Tcp)
+            .map_err(os_error)
     }
 
     /// Serves the Unix socket of this worker's links.
     fn listen_links(&mut self, fd: i32) -> PyResult<()> {
-        self.inner.listen_links(routes::duplicate(fd)?).map_err(os_error)
+        self.inner
+            .listen_links(routes::duplicate(fd)?)
+            .map_err(os_error)
     }
 
     /// Stops accepting on what `listen_http` or `listen_tcp` returned.
@@ -111,7 +131,9 @@ impl Engine {
     fn poll(&mut self) -> PyResult<u8> {
         let work = self.inner.poll().map_err(os_error)?;
         let bit = |set: bool, bit: u8| if set { bit } else { 0 };
-        Ok(bit(work.completions, COMPLETIONS) | bit(work.batches, BATCHES) | bit(work.requests, REQUESTS))
+        Ok(bit(work.completions, COMPLETIONS)
+            | bit(work.batches, BATCHES)
+            | bit(work.requests, REQUESTS))
     }
 
     /// Ends a tick: fan-out, writes, closing.
@@ -136,37 +158,59 @@ impl Engine {
             .iter()
             .find(|entry| entry.number == code)
             .ok_or_else(|| PyValueError::new_err(format!("no such code: {code}")))?;
-        self.inner.refuse(Handle::from_bits(connection), code, message);
+        self.inner
+            .refuse(Handle::from_bits(connection), code, message);
         Ok(())
     }
 
     /// Begins the session of a connection whose token was accepted.
     fn connected(&mut self, connection: u64, tenant: String, user: String, expires_at_ms: u64) {
-        let identity = Identity { tenant, user, expires_at_ms };
-        self.inner.connected(Handle::from_bits(connection), &identity);
+        let identity = Identity {
+            tenant,
+            user,
+            expires_at_ms,
+        };
+        self.inner
+            .connected(Handle::from_bits(connection), &identity);
     }
 
     /// A new token of the running session was accepted.
     fn refreshed(&mut self, connection: u64, expires_at_ms: u64) {
-        self.inner.refreshed(Handle::from_bits(connection), expires_at_ms);
+        self.inner
+            .refreshed(Handle::from_bits(connection), expires_at_ms);
     }
 
     /// Opens an owned partition's log; returns its epoch and last position. Replay follows.
-    fn open_partition(&mut self, partition: u16, directory: PathBuf, fsync: bool) -> PyResult<(u64, u64)> {
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "extracted from a path-like object"
+    )]
+    fn open_partition(
+        &mut self,
+        partition: u16,
+        directory: PathBuf,
+        fsync: bool,
+    ) -> PyResult<(u64, u64)> {
         self.no_views()?;
-        self.inner.open_partition(partition, &directory, fsync).map_err(|e| open_error(&e))
+        self.inner
+            .open_partition(partition, &directory, fsync)
+            .map_err(|e| open_error(&e))
     }
 
     /// The next logged batch: its time and number of records; None at the end.
     fn replay_next(&mut self, partition: u16) -> PyResult<Option<(u64, usize)>> {
         self.no_views()?;
-        self.inner.replay_next(partition).map_err(|e| open_error(&e))
+        self.inner
+            .replay_next(partition)
+            .map_err(|e| open_error(&e))
     }
 
     /// Takes the numbering of a replayed batch.
     fn replay_commit(&mut self, partition: u16) -> PyResult<()> {
         self.no_views()?;
-        self.inner.replay_commit(partition).map_err(|e| open_error(&e))
+        self.inner
+            .replay_commit(partition)
+            .map_err(|e| open_error(&e))
     }
 
     /// Partitions that can begin a batch.
@@ -182,13 +226,18 @@ impl Engine {
 
     /// The records to number.
     fn records(slf: Bound<'_, Self>, partition: u16) -> Records {
-        Records { engine: slf.unbind(), partition }
+        Records {
+            engine: slf.unbind(),
+            partition,
+        }
     }
 
     /// Gives the numbered batch to the log. False: nothing to log, deliver at once.
     fn append(&mut self, partition: u16) -> PyResult<bool> {
         self.no_views()?;
-        self.inner.append(partition).map_err(|e| PyRuntimeError::new_err(e.to_string()))
+        self.inner
+            .append(partition)
+            .map_err(|e| PyRuntimeError::new_err(e.to_string()))
     }
 
     /// Appends that ended since the last call.

@@ -25,7 +25,13 @@ mod _engine {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", crate::build_info::VERSION)?;
-        module.add("DataDamagedError", module.py().get_type::<crate::engine::DataDamagedError>())?;
-        module.add("DataFormatError", module.py().get_type::<crate::engine::DataFormatError>())
+        module.add(
+            "DataDamagedError",
+            module.py().get_type::<crate::engine::DataDamagedError>(),
+        )?;
+        module.add(
+            "DataFormatError",
+            module.py().get_type::<crate::engine::DataFormatError>(),
+        )
     }
 }

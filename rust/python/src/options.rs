@@ -43,15 +43,18 @@ pub(crate) struct Options {
 impl Options {
     pub(crate) fn into_config(self) -> PyResult<EngineConfig> {
         let secret = self.hash_secret.as_slice();
-        let hash_secret =
-            secret.try_into().map_err(|_| PyValueError::new_err("hash_secret: 16 bytes are needed"))?;
+        let hash_secret = secret
+            .try_into()
+            .map_err(|_| PyValueError::new_err("hash_secret: 16 bytes are needed"))?;
         let origins = match self.allowed_origins.as_slice() {
             [] => OriginPolicy::SameHost,
             [any] if any == "*" => OriginPolicy::Any,
             _ => OriginPolicy::List(self.allowed_origins),
         };
         if self.owners.is_empty() || self.owners.iter().any(|owner| *owner >= self.workers) {
-            return Err(PyValueError::new_err("owners: every partition needs a worker"));
+            return Err(PyValueError::new_err(
+                "owners: every partition needs a worker",
+            ));
         }
         if self.link_paths.len() != self.workers as usize {
             return Err(PyValueError::new_err("link_paths: one for every worker"));

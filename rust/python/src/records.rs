@@ -1,5 +1,9 @@
 //! The records of a batch, lent to the sequencer through the buffer protocol.
 
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "the signature of a protocol method"
+)]
 use crate::engine::Engine;
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
@@ -38,7 +42,14 @@ impl Records {
         // and refuses whatever would end the batch while there is one. `slf` keeps the engine
         // alive for as long as the view lives.
         let filled = unsafe {
-            ffi::PyBuffer_FillInfo(view, slf.as_ptr(), pointer.cast(), length as isize, 0, flags)
+            ffi::PyBuffer_FillInfo(
+                view,
+                slf.as_ptr(),
+                pointer.cast(),
+                length as isize,
+                0,
+                flags,
+            )
         };
         if filled != 0 {
             return Err(PyErr::fetch(py));

@@ -42,15 +42,28 @@ impl From<imfast_engine::Request> for Request {
                 "connect".clone_into(&mut out.verb);
                 (out.token, out.device) = (token, device);
             }
-            ControlVerb::Refresh { token, user, tenant } => {
+            ControlVerb::Refresh {
+                token,
+                user,
+                tenant,
+            } => {
                 "refresh".clone_into(&mut out.verb);
                 (out.token, out.user, out.tenant) = (token, user, tenant);
             }
-            ControlVerb::Group { action, user, conversation, users } => {
+            ControlVerb::Group {
+                action,
+                user,
+                conversation,
+                users,
+            } => {
                 out.verb = format!("group.{action}");
                 (out.user, out.conversation, out.users) = (user, conversation, users);
             }
-            ControlVerb::Query { name, user, conversation } => {
+            ControlVerb::Query {
+                name,
+                user,
+                conversation,
+            } => {
                 name.clone_into(&mut out.verb);
                 (out.user, out.conversation) = (user, conversation);
             }

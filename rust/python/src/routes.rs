@@ -20,13 +20,15 @@ pub(crate) fn duplicate(fd: RawFd) -> PyResult<rustix::fd::OwnedFd> {
     // the interpreter lock keeps other Python code from closing it. A number that names no open
     // file is refused by the kernel.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-    rustix::io::fcntl_dupfd_cloexec(borrowed, 3).map_err(|e| PyOSError::new_err((e.raw_os_error(), e.to_string())))
+    rustix::io::fcntl_dupfd_cloexec(borrowed, 3)
+        .map_err(|e| PyOSError::new_err((e.raw_os_error(), e.to_string())))
 }
 
 /// Makes a route table with `buckets` buckets of 128 bytes; returns its descriptor, close-on-exec.
 #[pyfunction]
 pub(crate) fn create_route_table(buckets: u64) -> PyResult<RawFd> {
-    let fd = RouteTable::create("imfast-routes", buckets).map_err(|e| PyOSError::new_err(e.to_string()))?;
+    let fd = RouteTable::create("imfast-routes", buckets)
+        .map_err(|e| PyOSError::new_err(e.to_string()))?;
     Ok(fd.into_raw_fd())
 }
 

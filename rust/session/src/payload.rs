@@ -14,7 +14,11 @@ pub struct Frames<'a> {
 
 /// The frames of `bytes`, a message received in `encoding`.
 pub fn frames(encoding: Encoding, bytes: &[u8]) -> Frames<'_> {
-    Frames { bytes, encoding, offset: 0 }
+    Frames {
+        bytes,
+        encoding,
+        offset: 0,
+    }
 }
 
 impl<'a> Frames<'a> {
@@ -23,6 +27,10 @@ impl<'a> Frames<'a> {
         self.bytes.get(self.offset..).unwrap_or(&[])
     }
 
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "the rest is asked for between two frames"
+    )]
     /// The next frame. After an error that closes the connection nothing should be read on.
     pub fn next(&mut self) -> Option<Result<ClientFrame<'a>, FrameError>> {
         let rest = self.rest();

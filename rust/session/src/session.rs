@@ -79,17 +79,29 @@ pub enum Overdue {
 impl Session {
     /// A connection accepted on the HTTP port.
     pub fn http() -> Self {
-        Self { stage: Stage::Http, encoding: Encoding::WebSocketJson, awaiting: false }
+        Self {
+            stage: Stage::Http,
+            encoding: Encoding::WebSocketJson,
+            awaiting: false,
+        }
     }
 
     /// A connection accepted on the TCP port.
     pub fn tcp() -> Self {
-        Self { stage: Stage::Tcp, encoding: Encoding::Tcp, awaiting: false }
+        Self {
+            stage: Stage::Tcp,
+            encoding: Encoding::Tcp,
+            awaiting: false,
+        }
     }
 
     /// A placeholder that takes no input.
     pub fn over() -> Self {
-        Self { stage: Stage::Over, encoding: Encoding::Tcp, awaiting: false }
+        Self {
+            stage: Stage::Over,
+            encoding: Encoding::Tcp,
+            awaiting: false,
+        }
     }
 
     pub fn encoding(&self) -> Encoding {
@@ -108,9 +120,10 @@ impl Session {
             Stage::Http => self.handshake(input, policy, out),
             Stage::Tcp => match tcp::decode(input, policy.message_bytes_max) {
                 Ok(tcp::Decoded::Incomplete { needed }) => Input::Incomplete { needed },
-                Ok(tcp::Decoded::Frame { consumed, payload }) => {
-                    Input::Message { consumed, bytes: payload }
-                }
+                Ok(tcp::Decoded::Frame { consumed, payload }) => Input::Message {
+                    consumed,
+                    bytes: payload,
+                },
                 Err(error) => {
                     self.stage = Stage::Over;
                     let code = &imfast_wire::frames::codes::FRAME_TOO_LARGE;
@@ -120,20 +133,29 @@ impl Session {
                 }
             },
             Stage::WebSocket(_) => self.message(input, out),
-            Stage::Over => Input::Handled { consumed: input.len() },
+            Stage::Over => Input::Handled {
+                consumed: input.len(),
+            },
         }
     }
 
     fn message<'a>(&'a mut self, input: &'a mut [u8], out: &mut Vec<u8>) -> Input<'a> {
         use websocket::{Decoded, Event, Opcode};
-        let Self { stage, encoding, .. } = self;
-        let Stage::WebSocket(decoder) = stage else { return Input::Handled { consumed: 0 } };
+        let Self {
+            stage, encoding, ..
+        } = self;
+        let Stage::WebSocket(decoder) = stage else {
+            return Input::Handled { consumed: 0 };
+        };
         let ended = match decoder.decode(input) {
             Ok(Decoded::Incomplete { needed }) => return Input::Incomplete { needed },
             Ok(Decoded::Fragment { consumed }) => return Input::Handled { consumed },
             Ok(Decoded::Frame { consumed, event }) => match (event, *encoding) {
                 (Event::Text(text), Encoding::WebSocketJson) => {
-                    return Input::Message { consumed, bytes: text.as_bytes() };
+                    return Input::Message {
+                        consumed,
+                        bytes: text.as_bytes(),
+                    };
                 }
                 (Event::Binary(bytes), Encoding::WebSocketProto) => {
                     return Input::Message { consumed, bytes };
@@ -166,11 +188,21 @@ impl Session {
 
     fn handshake(&mut self, input: &[u8], policy: &Policy, out: &mut Vec<u8>) -> Input<'static> {
         let (consumed, request) = match http::parse(input, &policy.http) {
-            Ok(http::Parsed::Incomplete) => return Input::Incomplete { needed: input.len() + 1 },
+            Ok(http::Parsed::Incomplete) => {
+                return Input::Incomplete {
+                    needed: input.len() + 1,
+                };
+            }
             Ok(http::Parsed::Request { consumed, request }) => (consumed, request),
             Err(error) => {
                 self.stage = Stage::Over;
-                http::write_error(out, error.status(), error.reason(), &[], error.to_string().as_bytes());
+                http::write_error(
+                    out,
+                    error.status(),
+                    error.reason(),
+                    &[],
+                    error.to_string().as_bytes(),
+                );
                 return Input::Ended(Ended::Refused);
             }
         };
@@ -190,7 +222,10 @@ impl Session {
                 let decoder =
                     websocket::Decoder::new(websocket::Role::Server, policy.message_bytes_max);
                 self.stage = Stage::WebSocket(decoder);
-                Input::Opened { consumed, encoding: self.encoding }
+                Input::Opened {
+                    consumed,
+                    encoding: self.encoding,
+                }
             }
             Err(rejection) => {
                 self.stage = Stage::Over;
@@ -268,8 +303,11 @@ mod tests {
         let mut out = Vec::new();
         let mut request = upgrade(subprotocol);
         let consumed = request.len();
-        let encoding =
-            if subprotocol == PROTO { Encoding::WebSocketProto } else { Encoding::WebSocketJson };
+        let encoding = if subprotocol == PROTO {
+            Encoding::WebSocketProto
+        } else {
+            Encoding::WebSocketJson
+        };
         assert_eq!(
             session.receive(&mut request, &policy(), &mut out),
             Input::Opened { consumed, encoding }
@@ -284,7 +322,8 @@ mod tests {
         let mut session = Session::http();
         for end in 0..request.len() {
             let mut out = Vec::new();
-            let got = session.receive(&mut request[..end].to_vec(), &policy(), &mut out);
+            let mut head = request[..end].to_vec();
+            let got = session.receive(&mut head, &policy(), &mut out);
             assert_eq!(got, Input::Incomplete { needed: end + 1 });
             assert!(out.is_empty());
         }
@@ -307,7 +346,10 @@ mod tests {
         let consumed = input.len();
         assert_eq!(
             session.receive(&mut input, &policy(), &mut out),
-            Input::Message { consumed, bytes: b"{}" }
+            Input::Message {
+                consumed,
+                bytes: b"{}"
+            }
         );
     }
 
@@ -328,7 +370,8 @@ mod tests {
     fn a_request_elsewhere_is_answered_and_ended() {
         let mut request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec();
         let mut out = Vec::new();
-        let got = Session::http().receive(&mut request, &policy(), &mut out);
+        let mut session = Session::http();
+        let got = session.receive(&mut request, &policy(), &mut out);
         assert_eq!(got, Input::Ended(Ended::Refused));
         assert!(out.starts_with(b"HTTP/1.1 404 "));
     }

@@ -8,16 +8,16 @@
 //! that what a former owner sent late is refused.
 
 /// Bytes before the payload.
-pub const HEADER_BYTES: usize = 24;
+pub(super) const HEADER_BYTES: usize = 24;
 /// A frame longer than this is not ours.
-pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub(super) const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// `partition` of frames that concern none.
-pub const NO_PARTITION: u16 = u16::MAX;
+pub(super) const NO_PARTITION: u16 = u16::MAX;
 
 /// What a frame says. The first four go from a gateway to an owner, the others back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// First frame: who dials, and its watermarks.
     Hello = 1,
     /// A command for the log.
@@ -59,7 +59,7 @@ impl Kind {
 
 /// A received frame, borrowed from the link's buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Frame<'a> {
+pub(super) struct Frame<'a> {
     pub kind: Kind,
     pub partition: u16,
     pub epoch: u64,
@@ -69,10 +69,10 @@ pub struct Frame<'a> {
 
 /// Bytes that are no frame of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Malformed;
+pub(super) struct Malformed;
 
 /// Appends a frame whose payload `write` appends.
-pub fn write(
+pub(super) fn write(
     out: &mut Vec<u8>,
     kind: Kind,
     partition: u16,
@@ -93,8 +93,10 @@ pub fn write(
 
 /// Reads the frame at the start of `input`; `None` when it is not complete. The second value is
 /// its whole length.
-pub fn read(input: &[u8]) -> Result<Option<(Frame<'_>, usize)>, Malformed> {
-    let Some((header, _)) = input.split_first_chunk::<HEADER_BYTES>() else { return Ok(None) };
+pub(super) fn read(input: &[u8]) -> Result<Option<(Frame<'_>, usize)>, Malformed> {
+    let Some((header, _)) = input.split_first_chunk::<HEADER_BYTES>() else {
+        return Ok(None);
+    };
     let number_at = |at: usize, len: usize| {
         let mut bytes = [0; 8];
         bytes[..len].copy_from_slice(&header[at..at + len]);
@@ -104,7 +106,9 @@ pub fn read(input: &[u8]) -> Result<Option<(Frame<'_>, usize)>, Malformed> {
     if !(HEADER_BYTES..=FRAME_BYTES_MAX).contains(&end) {
         return Err(Malformed);
     }
-    let Some(payload) = input.get(HEADER_BYTES..end) else { return Ok(None) };
+    let Some(payload) = input.get(HEADER_BYTES..end) else {
+        return Ok(None);
+    };
     let kind = Kind::parse(header[4]).ok_or(Malformed)?;
     let frame = Frame {
         kind,
@@ -123,12 +127,19 @@ mod tests {
     #[test]
     fn a_frame_comes_back_whole_and_only_whole() {
         let mut out = Vec::new();
-        write(&mut out, Kind::Deliver, 7, 3, 99, |o| o.extend_from_slice(b"payload"));
+        write(&mut out, Kind::Deliver, 7, 3, 99, |o| {
+            o.extend_from_slice(b"payload");
+        });
         for cut in 0..out.len() {
             assert_eq!(read(&out[..cut]), Ok(None));
         }
-        let expected =
-            Frame { kind: Kind::Deliver, partition: 7, epoch: 3, number: 99, payload: b"payload" };
+        let expected = Frame {
+            kind: Kind::Deliver,
+            partition: 7,
+            epoch: 3,
+            number: 99,
+            payload: b"payload",
+        };
         assert_eq!(read(&out), Ok(Some((expected, out.len()))));
     }
 

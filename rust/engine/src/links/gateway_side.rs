@@ -32,7 +32,7 @@ impl Engine {
         let number = remote.first + remote.unanswered.len() as u64;
         if remote.open
             && let Some(handle) = remote.link
-            && let Some(link) = self.links.links.resolve_mut(handle)
+            && let Some(link) = self.links.slab.resolve_mut(handle)
         {
             queue_request(link, kind, partition, epoch, number, &payload);
             self.links.touch(handle.slot);
@@ -61,8 +61,12 @@ impl Engine {
             return;
         }
         remote.redial_at_ms = now_ms + REDIAL_MS;
-        let Ok(fd) = connect_to(&self.config.link_paths[worker as usize]) else { return };
-        let Some(handle) = self.adopt_link(fd, Side::Gateway, Some(worker)) else { return };
+        let Ok(fd) = connect_to(&self.config.link_paths[worker as usize]) else {
+            return;
+        };
+        let Some(handle) = self.adopt_link(fd, Side::Gateway, Some(worker)) else {
+            return;
+        };
         self.links.remotes[worker as usize].link = Some(handle);
         let me = self.config.worker;
         let incarnation = self.config.incarnation;
@@ -74,10 +78,17 @@ impl Engine {
             .filter(|(_, owner)| **owner == worker)
             .map(|(partition, _)| {
                 let known = self.links.epochs[partition] > 0;
-                (partition as u16, if known { self.watermarks[partition] } else { UNKNOWN })
+                (
+                    partition as u16,
+                    if known {
+                        self.watermarks[partition]
+                    } else {
+                        UNKNOWN
+                    },
+                )
             })
             .collect();
-        if let Some(link) = self.links.links.resolve_mut(handle) {
+        if let Some(link) = self.links.slab.resolve_mut(handle) {
             link.queue(Kind::Hello, NO_PARTITION, 0, |out| {
                 out.push(me);
                 out.extend_from_slice(&incarnation.to_le_bytes());
@@ -91,9 +102,17 @@ impl Engine {
     }
 
     /// Serves a frame from an owner.
-    pub(super) fn gateway_frame(&mut self, handle: Handle, frame: &Frame<'_>) -> Result<(), Broken> {
+    pub(super) fn gateway_frame(
+        &mut self,
+        handle: Handle,
+        frame: &Frame<'_>,
+    ) -> Result<(), Broken> {
         if frame.partition != NO_PARTITION {
-            let known = self.links.epochs.get(frame.partition as usize).ok_or(Broken::Malformed)?;
+            let known = self
+                .links
+                .epochs
+                .get(frame.partition as usize)
+                .ok_or(Broken::Malformed)?;
             if frame.epoch != *known {
                 return Err(Broken::StaleEpoch);
             }
@@ -102,15 +121,16 @@ impl Engine {
             Kind::Welcome => self.welcomed(handle, frame.payload),
             Kind::Reply => self.reply_arrived(handle, frame.payload),
             Kind::Deliver => {
-                let arrival =
-                    Arrival::decode(frame.partition, frame.payload).map_err(|_| Broken::Malformed)?;
+                let arrival = Arrival::decode(frame.partition, frame.payload)
+                    .map_err(|_| Broken::Malformed)?;
                 self.arrive(&arrival, None);
                 Ok(())
             }
             Kind::DeliverEphemeral => {
                 let (worker, rest) = frame.payload.split_first().ok_or(Broken::Malformed)?;
                 let (bits, rest) = rest.split_first_chunk().ok_or(Broken::Malformed)?;
-                let arrival = Arrival::decode(frame.partition, rest).map_err(|_| Broken::Malformed)?;
+                let arrival =
+                    Arrival::decode(frame.partition, rest).map_err(|_| Broken::Malformed)?;
                 let sender = Handle::from_bits(u64::from_le_bytes(*bits));
                 self.arrive(&arrival, (*worker == self.config.worker).then_some(sender));
                 Ok(())
@@ -139,7 +159,11 @@ impl Engine {
             };
             let partition = u16::from_le_bytes([entry[0], entry[1]]) as usize;
             let (epoch, committed) = (number(2), number(10));
-            let known = self.links.epochs.get_mut(partition).ok_or(Broken::Malformed)?;
+            let known = self
+                .links
+                .epochs
+                .get_mut(partition)
+                .ok_or(Broken::Malformed)?;
             if epoch < *known {
                 return Err(Broken::StaleEpoch);
             }
@@ -148,7 +172,9 @@ impl Engine {
             }
             *known = epoch;
         }
-        let Some(link) = self.links.links.resolve_mut(handle) else { return Ok(()) };
+        let Some(link) = self.links.slab.resolve_mut(handle) else {
+            return Ok(());
+        };
         link.open = true;
         let Some(peer) = link.peer else { return Ok(()) };
         let remote = &mut self.links.remotes[peer as usize];
@@ -157,7 +183,14 @@ impl Engine {
             if !pending.answered {
                 let epoch = self.links.epochs[pending.partition as usize];
                 let number = remote.first + at as u64;
-                queue_request(link, pending.kind, pending.partition, epoch, number, &pending.payload);
+                queue_request(
+                    link,
+                    pending.kind,
+                    pending.partition,
+                    epoch,
+                    number,
+                    &pending.payload,
+                );
             }
         }
         self.links.touch(handle.slot);
@@ -168,12 +201,18 @@ impl Engine {
         let (number, rest) = payload.split_first_chunk().ok_or(Broken::Malformed)?;
         let (tag, body) = rest.split_first().ok_or(Broken::Malformed)?;
         let number = u64::from_le_bytes(*number);
-        let Some(link) = self.links.links.resolve(handle) else { return Ok(()) };
+        let Some(link) = self.links.slab.resolve(handle) else {
+            return Ok(());
+        };
         let Some(peer) = link.peer else { return Ok(()) };
         let remote = &mut self.links.remotes[peer as usize];
         // An answer to a request answered before the break is not looked at twice.
-        let Some(at) = number.checked_sub(remote.first) else { return Ok(()) };
-        let Some(pending) = remote.unanswered.get_mut(at as usize) else { return Ok(()) };
+        let Some(at) = number.checked_sub(remote.first) else {
+            return Ok(());
+        };
+        let Some(pending) = remote.unanswered.get_mut(at as usize) else {
+            return Ok(());
+        };
         pending.answered = true;
         let waiter = pending.waiter.take();
         remote.bytes -= std::mem::take(&mut pending.payload).len();
@@ -182,15 +221,12 @@ impl Engine {
             remote.first += 1;
         }
         let Some(waiter) = waiter else { return Ok(()) };
-        match (tag, waiter) {
-            (1, Waiter::CatchUp { handle, partition }) => {
-                let page = Page::decode(body).map_err(|_| Broken::Malformed)?;
-                self.page(handle, partition, &page);
-            }
-            _ => {
-                let frame = proto::decode_server(body).map_err(|_| Broken::Malformed)?;
-                self.answered(waiter, frame.body);
-            }
+        if let (1, Waiter::CatchUp { handle, partition }) = (tag, waiter) {
+            let page = Page::decode(body).map_err(|_| Broken::Malformed)?;
+            self.page(handle, partition, &page);
+        } else {
+            let frame = proto::decode_server(body).map_err(|_| Broken::Malformed)?;
+            self.answered(waiter, frame.body);
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use rustix::net::{SendFlags, send};
 
 /// Which end we are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
+pub(super) enum Side {
     /// We dialled, to reach the partitions of the peer.
     Gateway,
     /// The peer dialled, to reach ours.
@@ -18,13 +18,14 @@ pub enum Side {
 
 /// Why a link is given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Broken {
+pub(super) enum Broken {
     Closed,
     /// A frame between the last and this one was lost.
-    Gap { expected: u64, found: u64 },
+    Gap {
+        expected: u64,
+        found: u64,
+    },
     Malformed,
-    /// The peer does not read as fast as we write.
-    Overflow,
     /// A frame of a former owner, or for one.
     StaleEpoch,
     /// Nothing was heard for too long.
@@ -34,7 +35,7 @@ pub enum Broken {
 }
 
 /// State of one connection.
-pub struct Link {
+pub(super) struct Link {
     pub fd: OwnedFd,
     pub side: Side,
     /// The worker at the other end; unknown to an owner until `Hello`.
@@ -58,7 +59,7 @@ pub struct Link {
 }
 
 impl Link {
-    pub fn new(fd: OwnedFd, side: Side, peer: Option<u8>, now_ms: u64) -> Self {
+    pub(super) fn new(fd: OwnedFd, side: Side, peer: Option<u8>, now_ms: u64) -> Self {
         Self {
             fd,
             side,
@@ -77,23 +78,36 @@ impl Link {
     }
 
     /// Bytes that wait for the peer.
-    pub fn pending(&self) -> usize {
+    pub(super) fn pending(&self) -> usize {
         self.outgoing.len() - self.sent
     }
 
     /// Whether live rows of `partition` are held back.
-    pub fn is_behind(&self, partition: u16) -> bool {
+    pub(super) fn is_behind(&self, partition: u16) -> bool {
         self.behind.iter().any(|(behind, _)| *behind == partition)
     }
 
     /// Queues a frame.
-    pub fn queue(&mut self, kind: Kind, partition: u16, epoch: u64, write: impl FnOnce(&mut Vec<u8>)) {
-        frame::write(&mut self.outgoing, kind, partition, epoch, self.next_out, write);
+    pub(super) fn queue(
+        &mut self,
+        kind: Kind,
+        partition: u16,
+        epoch: u64,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        frame::write(
+            &mut self.outgoing,
+            kind,
+            partition,
+            epoch,
+            self.next_out,
+            write,
+        );
         self.next_out += 1;
     }
 
     /// Writes what is queued. `Ok(false)`: the socket is full.
-    pub fn flush(&mut self) -> Result<bool, Broken> {
+    pub(super) fn flush(&mut self) -> Result<bool, Broken> {
         while self.sent < self.outgoing.len() {
             let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
             match send(self.fd.as_fd(), &self.outgoing[self.sent..], flags) {
@@ -119,19 +133,19 @@ impl Link {
     }
 
     /// Takes received bytes.
-    pub fn feed(&mut self, bytes: &[u8], now_ms: u64) {
+    pub(super) fn feed(&mut self, bytes: &[u8], now_ms: u64) {
         self.heard_ms = now_ms;
         self.incoming.extend_from_slice(bytes);
     }
 
     /// Takes the received bytes out, to be walked with [`Link::next_frame`] while the engine is free to
     /// use the link; give the rest back with [`Link::restore`].
-    pub fn take_incoming(&mut self) -> Vec<u8> {
+    pub(super) fn take_incoming(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.incoming)
     }
 
     /// Gives back what was not consumed of [`Link::take_incoming`].
-    pub fn restore(&mut self, mut bytes: Vec<u8>, consumed: usize) {
+    pub(super) fn restore(&mut self, mut bytes: Vec<u8>, consumed: usize) {
         bytes.drain(..consumed);
         if bytes.is_empty() && bytes.capacity() > KEEP_BYTES {
             bytes = Vec::new();
@@ -140,12 +154,18 @@ impl Link {
     }
 
     /// The frame at the start of `bytes` and its length, checked for its number.
-    pub fn next_frame<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<(Frame<'a>, usize)>, Broken> {
+    pub(super) fn next_frame<'a>(
+        &mut self,
+        bytes: &'a [u8],
+    ) -> Result<Option<(Frame<'a>, usize)>, Broken> {
         let Some((frame, length)) = frame::read(bytes).map_err(|_| Broken::Malformed)? else {
             return Ok(None);
         };
         if frame.number != self.next_in {
-            return Err(Broken::Gap { expected: self.next_in, found: frame.number });
+            return Err(Broken::Gap {
+                expected: self.next_in,
+                found: frame.number,
+            });
         }
         self.next_in += 1;
         Ok(Some((frame, length)))
@@ -161,13 +181,21 @@ mod tests {
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
     fn pair() -> (Link, Link) {
-        let (a, b) =
-            socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::NONBLOCK, None).expect("pair");
-        (Link::new(a, Side::Gateway, Some(1), 0), Link::new(b, Side::Owner, None, 0))
+        let (a, b) = socketpair(
+            AddressFamily::UNIX,
+            SocketType::STREAM,
+            SocketFlags::NONBLOCK,
+            None,
+        )
+        .expect("pair");
+        (
+            Link::new(a, Side::Gateway, Some(1), 0),
+            Link::new(b, Side::Owner, None, 0),
+        )
     }
 
     fn receive(link: &mut Link) -> Result<Vec<(Kind, Vec<u8>)>, Broken> {
-        let mut buffer = [0; 65536];
+        let mut buffer = [0; 8192];
         while let Ok(count) = rustix::io::read(&link.fd, &mut buffer) {
             if count == 0 {
                 break;
@@ -199,8 +227,10 @@ mod tests {
             received.extend(receive(&mut far).expect("no gap"));
         }
         received.extend(receive(&mut far).expect("no gap"));
-        let numbers: Vec<u32> =
-            received.iter().map(|(_, p)| u32::from_le_bytes([p[0], p[1], p[2], p[3]])).collect();
+        let numbers: Vec<u32> = received
+            .iter()
+            .map(|(_, p)| u32::from_le_bytes([p[0], p[1], p[2], p[3]]))
+            .collect();
         assert_eq!(numbers, (0..2_000).collect::<Vec<_>>());
     }
 
@@ -211,6 +241,12 @@ mod tests {
         near.outgoing.clear();
         near.queue(Kind::Beat, 0, 0, |_| {});
         near.flush().expect("peer is there");
-        assert_eq!(receive(&mut far), Err(Broken::Gap { expected: 1, found: 2 }));
+        assert_eq!(
+            receive(&mut far),
+            Err(Broken::Gap {
+                expected: 1,
+                found: 2
+            })
+        );
     }
 }

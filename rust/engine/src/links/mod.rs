@@ -61,7 +61,7 @@ struct Remote {
 /// All links of this worker.
 pub(crate) struct Links {
     listener: Option<OwnedFd>,
-    links: Slab<Link>,
+    slab: Slab<Link>,
     /// By worker: our way to its partitions.
     remotes: Vec<Remote>,
     /// By worker: its way to ours.
@@ -77,8 +77,13 @@ impl Links {
         let workers = config.workers as usize;
         Self {
             listener: None,
-            links: Slab::default(),
-            remotes: (0..workers).map(|_| Remote { first: 1, ..Remote::default() }).collect(),
+            slab: Slab::default(),
+            remotes: (0..workers)
+                .map(|_| Remote {
+                    first: 1,
+                    ..Remote::default()
+                })
+                .collect(),
             accepted: vec![None; workers],
             epochs: vec![0; config.owners.len()],
             dirty: Vec::new(),
@@ -87,7 +92,7 @@ impl Links {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.links.len()
+        self.slab.len()
     }
 
     fn touch(&mut self, slot: u32) {
@@ -108,20 +113,27 @@ impl Engine {
 
     pub(crate) fn accept_links(&mut self) {
         loop {
-            let Some(listener) = &self.links.listener else { return };
+            let Some(listener) = &self.links.listener else {
+                return;
+            };
             // Without descriptors the peer waits in the queue; the next timer looks again.
-            let Accepted::Connection(fd) = socket::accept(listener.as_fd()) else { return };
+            let Accepted::Connection(fd) = socket::accept(listener.as_fd()) else {
+                return;
+            };
             self.adopt_link(fd, Side::Owner, None);
         }
     }
 
     fn adopt_link(&mut self, fd: OwnedFd, side: Side, peer: Option<u8>) -> Option<Handle> {
         let now_ms = self.now_ms;
-        let handle = self.links.links.insert(Link::new(fd, side, peer, now_ms));
-        let source = Source::Link { slot: handle.slot, generation: handle.generation };
-        let link = self.links.links.get(handle.slot)?;
+        let handle = self.links.slab.insert(Link::new(fd, side, peer, now_ms));
+        let source = Source::Link {
+            slot: handle.slot,
+            generation: handle.generation,
+        };
+        let link = self.links.slab.get(handle.slot)?;
         if self.io.poller.add(&link.fd, source, false).is_err() {
-            self.links.links.remove(handle.slot);
+            self.links.slab.remove(handle.slot);
             return None;
         }
         Some(handle)
@@ -144,7 +156,9 @@ impl Engine {
 
     fn read_link(&mut self, handle: Handle, buffer: &mut [u8]) -> Result<(), Broken> {
         let now_ms = self.now_ms;
-        let Some(link) = self.links.links.resolve_mut(handle) else { return Ok(()) };
+        let Some(link) = self.links.slab.resolve_mut(handle) else {
+            return Ok(());
+        };
         match socket::read(&link.fd, buffer) {
             Read::Bytes(count) => link.feed(&buffer[..count], now_ms),
             Read::Empty => return Ok(()),
@@ -153,7 +167,7 @@ impl Engine {
         let bytes = link.take_incoming();
         let mut consumed = 0;
         let mut result = Ok(());
-        while let Some(link) = self.links.links.resolve_mut(handle) {
+        while let Some(link) = self.links.slab.resolve_mut(handle) {
             let side = link.side;
             let (frame, length) = match link.next_frame(&bytes[consumed..]) {
                 Ok(Some(found)) => found,
@@ -174,7 +188,7 @@ impl Engine {
                 break;
             }
         }
-        if let Some(link) = self.links.links.resolve_mut(handle) {
+        if let Some(link) = self.links.slab.resolve_mut(handle) {
             link.restore(bytes, consumed);
         }
         result
@@ -182,13 +196,17 @@ impl Engine {
 
     /// Gives a link up. A gateway dials again; an owner waits to be dialled.
     fn break_link(&mut self, handle: Handle, broken: Broken) {
-        let Some(link) = self.links.links.resolve(handle) else { return };
+        let Some(link) = self.links.slab.resolve(handle) else {
+            return;
+        };
         let (side, peer) = (link.side, link.peer);
-        self.links.links.remove(handle.slot);
+        self.links.slab.remove(handle.slot);
         if broken != Broken::Closed {
             self.io.stats.link_breaks += 1;
         }
-        let Some(peer) = peer.map(usize::from) else { return };
+        let Some(peer) = peer.map(usize::from) else {
+            return;
+        };
         match side {
             Side::Gateway => {
                 if let Some(remote) = self.links.remotes.get_mut(peer)
@@ -211,21 +229,32 @@ impl Engine {
     /// Writes what links have to send.
     pub(crate) fn flush_links(&mut self) {
         while let Some(slot) = self.links.dirty.pop() {
-            let Some(handle) = self.links.links.handle(slot) else { continue };
+            let Some(handle) = self.links.slab.handle(slot) else {
+                continue;
+            };
             self.flush_link(handle);
         }
     }
 
     fn flush_link(&mut self, handle: Handle) {
         loop {
-            let Some(link) = self.links.links.resolve_mut(handle) else { return };
-            let source = Source::Link { slot: handle.slot, generation: handle.generation };
+            let Some(link) = self.links.slab.resolve_mut(handle) else {
+                return;
+            };
+            let source = Source::Link {
+                slot: handle.slot,
+                generation: handle.generation,
+            };
             match link.flush() {
                 Ok(done) => {
                     if done == link.writing {
                         link.writing = !done;
                         let writing = link.writing;
-                        let failed = self.io.poller.modify(&link.fd, source, true, writing).is_err();
+                        let failed = self
+                            .io
+                            .poller
+                            .modify(&link.fd, source, true, writing)
+                            .is_err();
                         if failed {
                             return self.break_link(handle, Broken::Closed);
                         }
@@ -245,8 +274,10 @@ impl Engine {
         self.accept_links();
         let mut silent = Vec::new();
         let mut alive = Vec::new();
-        for (slot, link) in self.links.links.iter() {
-            let Some(handle) = self.links.links.handle(slot) else { continue };
+        for (slot, link) in self.links.slab.iter() {
+            let Some(handle) = self.links.slab.handle(slot) else {
+                continue;
+            };
             if link.open && link.heard_ms + SILENCE_MS < self.now_ms {
                 silent.push(handle);
             } else if link.open {
@@ -260,7 +291,7 @@ impl Engine {
             match side {
                 Side::Owner => self.beat_as_owner(handle),
                 Side::Gateway => {
-                    if let Some(link) = self.links.links.resolve_mut(handle) {
+                    if let Some(link) = self.links.slab.resolve_mut(handle) {
                         link.queue(Kind::Beat, NO_PARTITION, 0, |_| {});
                         self.links.touch(handle.slot);
                     }

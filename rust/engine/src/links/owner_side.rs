@@ -24,19 +24,31 @@ impl Engine {
             Kind::Beat => return Ok(()),
             _ => {}
         }
-        let owned = self.owned.get(frame.partition as usize).and_then(Option::as_ref);
+        let owned = self
+            .owned
+            .get(frame.partition as usize)
+            .and_then(Option::as_ref);
         if owned.is_none_or(|owned| owned.epoch != frame.epoch) {
             return Err(Broken::StaleEpoch);
         }
         let (number, rest) = frame.payload.split_first_chunk().ok_or(Broken::Malformed)?;
-        let origin = Origin::Link { link: handle, request: u64::from_le_bytes(*number) };
+        let origin = Origin::Link {
+            link: handle,
+            request: u64::from_le_bytes(*number),
+        };
         match frame.kind {
             Kind::Command => {
-                self.enqueue(frame.partition, Incoming { command: rest.to_vec(), origin });
+                self.enqueue(
+                    frame.partition,
+                    Incoming {
+                        command: rest.to_vec(),
+                        origin,
+                    },
+                );
             }
             Kind::Ephemeral => {
                 let (bits, command) = rest.split_first_chunk().ok_or(Broken::Malformed)?;
-                let worker = self.links.links.resolve(handle).and_then(|link| link.peer);
+                let worker = self.links.slab.resolve(handle).and_then(|link| link.peer);
                 let sender = Sender {
                     worker: worker.ok_or(Broken::Malformed)?,
                     handle: Handle::from_bits(u64::from_le_bytes(*bits)),
@@ -57,7 +69,11 @@ impl Engine {
         let (worker, rest) = payload.split_first().ok_or(Broken::Malformed)?;
         let (_incarnation, marks) = rest.split_first_chunk::<8>().ok_or(Broken::Malformed)?;
         let (marks, rest) = marks.as_chunks::<10>();
-        let slot = self.links.accepted.get_mut(*worker as usize).ok_or(Broken::Malformed)?;
+        let slot = self
+            .links
+            .accepted
+            .get_mut(*worker as usize)
+            .ok_or(Broken::Malformed)?;
         if !rest.is_empty() {
             return Err(Broken::Malformed);
         }
@@ -73,10 +89,14 @@ impl Engine {
                 told.extend_from_slice(&owned.partition.position().to_le_bytes());
             }
         }
-        let Some(link) = self.links.links.resolve_mut(handle) else { return Ok(()) };
+        let Some(link) = self.links.slab.resolve_mut(handle) else {
+            return Ok(());
+        };
         link.peer = Some(*worker);
         link.open = true;
-        link.queue(Kind::Welcome, NO_PARTITION, 0, |out| out.extend_from_slice(&told));
+        link.queue(Kind::Welcome, NO_PARTITION, 0, |out| {
+            out.extend_from_slice(&told);
+        });
         for mark in marks {
             let partition = u16::from_le_bytes([mark[0], mark[1]]);
             let mut bytes = [0; 8];
@@ -97,16 +117,27 @@ impl Engine {
 
     /// Gives a link that fell behind more of what it missed. Returns whether something was queued.
     pub(super) fn feed_link(&mut self, handle: Handle) -> bool {
-        let Some(link) = self.links.links.resolve(handle) else { return false };
-        let Some(&(partition, position)) = link.behind.first() else { return false };
+        let Some(link) = self.links.slab.resolve(handle) else {
+            return false;
+        };
+        let Some(&(partition, position)) = link.behind.first() else {
+            return false;
+        };
         let Some(peer) = link.peer else { return false };
-        let Some(Some(owned)) = self.owned.get(partition as usize) else { return false };
+        let Some(Some(owned)) = self.owned.get(partition as usize) else {
+            return false;
+        };
         let epoch = owned.epoch;
         let page = owned.partition.deliveries_after(position, FEED_BYTES);
         // Under the routes of now: who subscribed since catches up by itself.
-        let wanted = page.deliveries.iter().filter(|d| self.mask_of(d) & (1 << peer) != 0);
+        let wanted = page
+            .deliveries
+            .iter()
+            .filter(|d| self.mask_of(d) & (1 << peer) != 0);
         let wanted: Vec<&Delivery> = wanted.collect();
-        let Some(link) = self.links.links.resolve_mut(handle) else { return false };
+        let Some(link) = self.links.slab.resolve_mut(handle) else {
+            return false;
+        };
         for delivery in wanted {
             with_arrival(partition, delivery, |arrival| {
                 link.queue(Kind::Deliver, partition, epoch, |out| arrival.encode(out));
@@ -132,8 +163,12 @@ impl Engine {
 
     /// A catch-up page must stand at its place in the stream: while its link is behind, it waits.
     pub(crate) fn defer_for_link(&mut self, partition: u16, query: &Query, origin: Origin) -> bool {
-        let Origin::Link { link, .. } = origin else { return false };
-        let Some(link) = self.links.links.resolve_mut(link) else { return true };
+        let Origin::Link { link, .. } = origin else {
+            return false;
+        };
+        let Some(link) = self.links.slab.resolve_mut(link) else {
+            return true;
+        };
         if !link.is_behind(partition) {
             return false;
         }
@@ -144,11 +179,20 @@ impl Engine {
     /// Workers with a session that a row concerns.
     pub(crate) fn mask_of(&self, delivery: &Delivery) -> u64 {
         let tenant = &delivery.tenant;
-        let user = |name: &str| self.routes.workers(self.routes.user_key(tenant, name.as_bytes())).0;
+        let user = |name: &str| {
+            self.routes
+                .workers(self.routes.user_key(tenant, name.as_bytes()))
+                .0
+        };
         let mask = match &delivery.audience {
             Audience::Direct { a, b } => user(a) | user(b),
             Audience::Group => {
-                self.routes.workers(self.routes.group_key(tenant, delivery.conversation.as_bytes())).0
+                self.routes
+                    .workers(
+                        self.routes
+                            .group_key(tenant, delivery.conversation.as_bytes()),
+                    )
+                    .0
             }
         };
         let told = delivery.change.iter().flat_map(|change| change.told());
@@ -163,13 +207,20 @@ impl Engine {
                 // It is given the rest from memory once it has drained.
                 link.behind.push((arrival.partition, arrival.position - 1));
             } else {
-                link.queue(Kind::Deliver, arrival.partition, epoch, |out| arrival.encode(out));
+                link.queue(Kind::Deliver, arrival.partition, epoch, |out| {
+                    arrival.encode(out);
+                });
             }
         });
     }
 
     /// Queues an ephemeral message for the workers in `mask`; a link that is behind goes without.
-    pub(crate) fn ephemeral_over_links(&mut self, mask: u64, arrival: &Arrival<'_>, sender: Sender) {
+    pub(crate) fn ephemeral_over_links(
+        &mut self,
+        mask: u64,
+        arrival: &Arrival<'_>,
+        sender: Sender,
+    ) {
         let queue_bytes = self.links.queue_bytes;
         self.each_link(mask, arrival.partition, |link, epoch| {
             if link.pending() <= queue_bytes {
@@ -182,14 +233,25 @@ impl Engine {
         });
     }
 
-    fn each_link(&mut self, mut mask: u64, partition: u16, mut act: impl FnMut(&mut super::Link, u64)) {
-        let Some(Some(owned)) = self.owned.get(partition as usize) else { return };
+    fn each_link(
+        &mut self,
+        mut mask: u64,
+        partition: u16,
+        mut act: impl FnMut(&mut super::Link, u64),
+    ) {
+        let Some(Some(owned)) = self.owned.get(partition as usize) else {
+            return;
+        };
         let epoch = owned.epoch;
         while mask != 0 {
             let worker = mask.trailing_zeros() as usize;
             mask &= mask - 1;
-            let Some(Some(handle)) = self.links.accepted.get(worker).copied() else { continue };
-            let Some(link) = self.links.links.resolve_mut(handle) else { continue };
+            let Some(Some(handle)) = self.links.accepted.get(worker).copied() else {
+                continue;
+            };
+            let Some(link) = self.links.slab.resolve_mut(handle) else {
+                continue;
+            };
             if !link.is_behind(partition) {
                 act(link, epoch);
                 self.links.touch(handle.slot);
@@ -200,10 +262,12 @@ impl Engine {
     /// A batch was committed: links that carry something now carry the watermark as well; the
     /// others get it with the next beat.
     pub(crate) fn links_committed(&mut self, partition: u16, position: u64) {
-        let Some(Some(owned)) = self.owned.get(partition as usize) else { return };
+        let Some(Some(owned)) = self.owned.get(partition as usize) else {
+            return;
+        };
         let epoch = owned.epoch;
         for handle in self.links.accepted.iter().flatten() {
-            if let Some(link) = self.links.links.resolve_mut(*handle)
+            if let Some(link) = self.links.slab.resolve_mut(*handle)
                 && link.pending() > 0
                 && !link.is_behind(partition)
             {
@@ -216,7 +280,9 @@ impl Engine {
 
     /// Shows a gateway the last number of the stream and how far it reaches.
     pub(super) fn beat_as_owner(&mut self, handle: Handle) {
-        let Some(link) = self.links.links.resolve_mut(handle) else { return };
+        let Some(link) = self.links.slab.resolve_mut(handle) else {
+            return;
+        };
         for (partition, owned) in self.owned.iter().enumerate() {
             let partition = partition as u16;
             if let Some(owned) = owned
@@ -239,9 +305,21 @@ impl Engine {
     }
 
     /// Answers a request that came over a link.
-    pub(crate) fn reply(&mut self, partition: u16, link: Handle, request: u64, body: &ServerBody<'_>) {
+    pub(crate) fn reply(
+        &mut self,
+        partition: u16,
+        link: Handle,
+        request: u64,
+        body: &ServerBody<'_>,
+    ) {
         self.reply_with(partition, link, request, 0, |out| {
-            proto::encode_server(&ServerFrame { id: 0, body: body.clone() }, out);
+            proto::encode_server(
+                &ServerFrame {
+                    id: 0,
+                    body: body.clone(),
+                },
+                out,
+            );
         });
     }
 
@@ -258,11 +336,15 @@ impl Engine {
         tag: u8,
         write: impl FnOnce(&mut Vec<u8>),
     ) {
-        let Some(Some(owned)) = self.owned.get(partition as usize) else { return };
+        let Some(Some(owned)) = self.owned.get(partition as usize) else {
+            return;
+        };
         let epoch = owned.epoch;
         let slot = link.slot;
         // The link broke: its gateway repeats the request and finds the result by its key.
-        let Some(link) = self.links.links.resolve_mut(link) else { return };
+        let Some(link) = self.links.slab.resolve_mut(link) else {
+            return;
+        };
         link.queue(Kind::Reply, partition, epoch, |out| {
             out.extend_from_slice(&request.to_le_bytes());
             out.push(tag);

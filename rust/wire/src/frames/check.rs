@@ -19,7 +19,7 @@ pub fn verb(verb: &Verb<'_>, announced: &Limits) -> Result<(), Refusal> {
     match verb {
         Verb::Connect { token, device, .. } => {
             at_most("token", token, limits::TOKEN_BYTES.max)?;
-            an_id("connect.device", device)
+            an_id_or_none("connect.device", device)
         }
         Verb::Refresh { token } => at_most("token", token, limits::TOKEN_BYTES.max),
         Verb::Send(message) => send(message, announced),

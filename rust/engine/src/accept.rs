@@ -1,0 +1,183 @@
+//! Listening sockets, and connections that have not said who they are.
+
+use crate::connection::{Connection, Phase};
+use crate::engine::Engine;
+use crate::poller::Source;
+use crate::socket::{self, Accepted};
+use imfast_session::Session;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
+
+/// Connections accepted from one listener in one poll.
+const ACCEPTS_PER_POLL: usize = 64;
+
+/// What a listener speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speaks {
+    Http,
+    Tcp,
+}
+
+pub(crate) struct Listener {
+    fd: OwnedFd,
+    speaks: Speaks,
+    paused: bool,
+}
+
+impl Engine {
+    /// Serves a listening socket; returns the number to release it by.
+    pub fn listen(&mut self, fd: OwnedFd, speaks: Speaks) -> Result<u32, Errno> {
+        rustix::io::ioctl_fionbio(&fd, true)?;
+        let free = self.listeners.iter().position(Option::is_none);
+        let index = free.unwrap_or(self.listeners.len());
+        self.io.poller.add(
+            &fd,
+            Source::Listener {
+                index: index as u32,
+            },
+            false,
+        )?;
+        let listener = Some(Listener {
+            fd,
+            speaks,
+            paused: false,
+        });
+        if free.is_some() {
+            self.listeners[index] = listener;
+        } else {
+            self.listeners.push(listener);
+        }
+        Ok(index as u32)
+    }
+
+    /// Stops serving a listening socket.
+    pub fn release(&mut self, index: u32) {
+        if let Some(entry) = self.listeners.get_mut(index as usize)
+            && let Some(listener) = entry.take()
+            && !listener.paused
+        {
+            // The supervisor holds the socket too, so closing our descriptor would not do.
+            let _ = self.io.poller.remove(listener.fd.as_fd());
+        }
+    }
+
+    pub(crate) fn accept(&mut self, index: u32) {
+        for _ in 0..ACCEPTS_PER_POLL {
+            let Some(Some(listener)) = self.listeners.get_mut(index as usize) else {
+                return;
+            };
+            let fd = match socket::accept(listener.fd.as_fd()) {
+                Accepted::Connection(fd) => fd,
+                Accepted::Empty => return,
+                Accepted::Exhausted => {
+                    self.pause_listeners();
+                    return;
+                }
+            };
+            let speaks = listener.speaks;
+            self.admit(fd, speaks);
+            if self.io.connections.len() >= self.io.limits.connections_max {
+                self.pause_listeners();
+                return;
+            }
+        }
+    }
+
+    /// Rests every listener until descriptors are free again: with the queue full and nothing
+    /// to accept with, a level-triggered epoll would spin.
+    fn pause_listeners(&mut self) {
+        self.io.stats.accept_pauses += 1;
+        for listener in self.listeners.iter_mut().flatten() {
+            if !listener.paused {
+                listener.paused = true;
+                let _ = self.io.poller.remove(listener.fd.as_fd());
+            }
+        }
+    }
+
+    pub(crate) fn resume_listeners(&mut self) {
+        if self.io.connections.len() >= self.io.limits.connections_max {
+            return;
+        }
+        for (index, listener) in self.listeners.iter_mut().enumerate() {
+            if let Some(listener) = listener
+                && listener.paused
+                && self
+                    .io
+                    .poller
+                    .add(
+                        &listener.fd,
+                        Source::Listener {
+                            index: index as u32,
+                        },
+                        false,
+                    )
+                    .is_ok()
+            {
+                listener.paused = false;
+            }
+        }
+    }
+
+    fn admit(&mut self, fd: OwnedFd, speaks: Speaks) {
+        socket::set_no_delay(fd.as_fd());
+        let session = match speaks {
+            Speaks::Http => Session::http(),
+            Speaks::Tcp => Session::tcp(),
+        };
+        let handle = self.io.connections.insert(Connection::new(fd, session));
+        self.io.stats.accepted += 1;
+        let source = Source::Connection {
+            slot: handle.slot,
+            generation: handle.generation,
+        };
+        let added = self
+            .io
+            .connections
+            .get(handle.slot)
+            .is_some_and(|c| self.io.poller.add(&c.fd, source, false).is_ok());
+        if !added {
+            self.io.kill(handle.slot);
+            return;
+        }
+        let units = self.config.authenticate_ms.div_ceil(1000) as u32;
+        let now = self.unit();
+        self.io.wheel.set(handle.slot, now, units);
+        self.strangers.push_back(handle);
+        self.stranger_count += 1;
+        while self.stranger_count > self.config.unauthenticated_max {
+            self.drop_oldest_stranger();
+        }
+    }
+
+    fn drop_oldest_stranger(&mut self) {
+        while let Some(handle) = self.strangers.pop_front() {
+            let stranger = self
+                .io
+                .connections
+                .resolve(handle)
+                .is_some_and(|c| c.phase == Phase::Stranger);
+            if stranger {
+                self.io.kill(handle.slot);
+                self.stranger_count -= 1;
+                return;
+            }
+        }
+        self.stranger_count = 0;
+    }
+
+    /// A connection is no stranger any more: it presented a token, or it went.
+    pub(crate) fn not_a_stranger(&mut self) {
+        self.stranger_count = self.stranger_count.saturating_sub(1);
+        // Handles of those that left otherwise are skipped when the oldest is looked for; do not
+        // let them pile up meanwhile.
+        if self.strangers.len() > 64 + 4 * self.stranger_count {
+            let connections = &self.io.connections;
+            self.strangers.retain(|h| {
+                connections
+                    .resolve(*h)
+                    .is_some_and(|c| c.phase == Phase::Stranger)
+            });
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Messages that are neither stored nor numbered: checked against committed membership and
+//! delivered at once, past queue, log and watermark.
+
+use crate::delivery::Arrival;
+use crate::engine::Engine;
+use crate::origin::{Origin, Sender};
+use crate::owner::refusal;
+use imfast_partition::{Audience, EphemeralTarget, Target, Who};
+use imfast_wire::frames::row::write_row_prefix;
+use imfast_wire::frames::server::ServerBody;
+use imfast_wire::protobuf::{Reader, Value};
+use std::borrow::Cow;
+
+impl Engine {
+    /// Serves a message that is neither stored nor numbered: `command` is an encoded send.
+    pub(crate) fn send_ephemeral(
+        &mut self,
+        partition: u16,
+        command: &[u8],
+        sender: Sender,
+        origin: Origin,
+    ) {
+        let Some(Some(owned)) = self.owned.get(partition as usize) else {
+            return;
+        };
+        let parts = SendParts::parse(command);
+        let who = Who {
+            tenant: parts.tenant,
+            user: parts.user,
+        };
+        let target = if parts.peer.is_empty() {
+            Target::Conversation(parts.conversation)
+        } else {
+            Target::Peer(parts.peer)
+        };
+        let EphemeralTarget {
+            conversation,
+            audience,
+        } = match owned.partition.may_send(who, target) {
+            Ok(found) => found,
+            Err(refused) => {
+                let (code, message) = refusal(refused);
+                return self.answer(partition, origin, ServerBody::error(code, 0, message));
+            }
+        };
+        let timestamp_ms = self.wall_ms;
+        let mut row = Vec::with_capacity(96 + parts.content.len());
+        write_row_prefix(&mut row, &conversation, 0, 0, parts.user, timestamp_ms);
+        row.extend_from_slice(parts.content);
+        let (mask, direct) = match &audience {
+            Audience::Direct { a, b } => (
+                self.routes
+                    .workers(self.routes.user_key(parts.tenant, a.as_bytes()))
+                    .0
+                    | self
+                        .routes
+                        .workers(self.routes.user_key(parts.tenant, b.as_bytes()))
+                        .0,
+                Some((&**a, &**b)),
+            ),
+            Audience::Group => {
+                let key = self.routes.group_key(parts.tenant, conversation.as_bytes());
+                (self.routes.workers(key).0, None)
+            }
+        };
+        let arrival = Arrival {
+            partition,
+            tenant: std::str::from_utf8(parts.tenant).unwrap_or(""),
+            conversation: &conversation,
+            row: &row,
+            direct,
+            ..Arrival::default()
+        };
+        let here = 1u64 << self.config.worker;
+        if mask & here != 0 {
+            let exclude = (sender.worker == self.config.worker).then_some(sender.handle);
+            self.arrive(&arrival, exclude);
+        }
+        self.ephemeral_over_links(mask & !here, &arrival, sender);
+        let body = ServerBody::Sent {
+            conversation: Cow::Borrowed(&conversation),
+            seq: 0,
+            message_id: 0,
+            partition,
+            position: 0,
+            timestamp_ms,
+            duplicate: false,
+        };
+        self.answer(partition, origin, body);
+    }
+}
+
+/// The parts of an encoded send that an ephemeral message needs.
+#[derive(Default)]
+struct SendParts<'a> {
+    tenant: &'a [u8],
+    user: &'a str,
+    conversation: &'a str,
+    peer: &'a str,
+    content: &'a [u8],
+}
+
+impl<'a> SendParts<'a> {
+    fn parse(command: &'a [u8]) -> Self {
+        let text = |bytes: &'a [u8]| std::str::from_utf8(bytes).unwrap_or("");
+        let mut parts = Self::default();
+        let mut reader = Reader::new(command);
+        while let Ok(Some((number, Value::Bytes(bytes)))) = reader.field() {
+            match number {
+                1 => parts.tenant = bytes,
+                2 => parts.user = text(bytes),
+                4 => parts.conversation = text(bytes),
+                8 => {
+                    let mut inner = Reader::new(bytes);
+                    while let Ok(Some((number, Value::Bytes(bytes)))) = inner.field() {
+                        match number {
+                            1 => parts.peer = text(bytes),
+                            2 => parts.content = bytes,
+                            _ => {}
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        parts
+    }
+}

@@ -1,0 +1,340 @@
+//! Verbs: hot ones are served here, control verbs wait for Python's word.
+
+use crate::commands::Actor;
+use crate::connection::{Held, HeldRequest, Phase};
+use crate::engine::Engine;
+use crate::input::Flow;
+use crate::origin::Waiter;
+use crate::query::{Query, QueryKind};
+use crate::requests::{ControlVerb, Request};
+use crate::slab::Handle;
+use imfast_wire::frames::client::{ClientFrame, Group, Verb};
+use imfast_wire::frames::codes::{self, Code};
+use imfast_wire::frames::server::{ServerBody, ServerFrame};
+use imfast_wire::frames::{check, id};
+
+impl Engine {
+    pub(crate) fn verb(&mut self, handle: Handle, frame: ClientFrame<'_>) -> Flow {
+        let id = frame.id;
+        if let Err((code, message)) = check::verb(&frame.verb, &self.config.limits) {
+            return self.refused(handle, id, code, &message);
+        }
+        let Some(connection) = self.io.connections.resolve_mut(handle) else {
+            return Flow::Hold;
+        };
+        if let Verb::Connect {
+            token,
+            device,
+            sync,
+        } = frame.verb
+        {
+            if connection.phase != Phase::Stranger {
+                return self.refused(handle, id, &codes::ALREADY_CONNECTED, "");
+            }
+            connection.phase = Phase::Connecting;
+            connection.device = device.as_ref().into();
+            self.not_a_stranger();
+            let verb = ControlVerb::Connect {
+                token: token.into_owned(),
+                device: device.into_owned(),
+            };
+            return self.hold(
+                handle,
+                id,
+                HeldRequest::Connect {
+                    sync: sync.into_owned(),
+                },
+                verb,
+            );
+        }
+        if connection.phase != Phase::Connected {
+            return self.refused(handle, id, &codes::NOT_CONNECTED, "");
+        }
+        match frame.verb {
+            Verb::Ping => {
+                let body = ServerBody::Pong {
+                    server_time_ms: self.wall_ms,
+                };
+                self.io.push(handle.slot, &ServerFrame { id, body });
+                Flow::Next
+            }
+            Verb::Send(send) => {
+                if let Err((code, message)) = self.send(handle, id, &send) {
+                    return self.refused(handle, id, code, &message);
+                }
+                Flow::Next
+            }
+            Verb::Ack { conversation, seq } => {
+                self.cursor(handle, id, &conversation, Some(seq), None)
+            }
+            Verb::Read { conversation, seq } => {
+                self.cursor(handle, id, &conversation, None, Some(seq))
+            }
+            Verb::Refresh { token } => {
+                let (tenant, user) = self.identity(handle.slot);
+                let verb = ControlVerb::Refresh {
+                    token: token.into_owned(),
+                    user,
+                    tenant,
+                };
+                self.hold(handle, id, HeldRequest::Refresh, verb)
+            }
+            Verb::History {
+                conversation,
+                before,
+                after,
+                limit,
+            } => {
+                let limit = limit.unwrap_or(self.config.page_items_default);
+                let conversation = conversation.into_owned();
+                let kind = QueryKind::History {
+                    conversation: conversation.clone(),
+                    before,
+                    after,
+                    limit,
+                };
+                self.hold_query(handle, id, "history", conversation, kind)
+            }
+            Verb::Conversations { after, limit } => {
+                let limit = limit.unwrap_or(self.config.page_items_default);
+                let device = self
+                    .io
+                    .connections
+                    .get(handle.slot)
+                    .map_or("", |c| &c.device)
+                    .to_owned();
+                let kind = QueryKind::Conversations {
+                    device,
+                    after: after.into_owned(),
+                    limit,
+                };
+                self.hold_query(handle, id, "conversations", String::new(), kind)
+            }
+            Verb::Group(group) => self.group(handle, id, &group),
+            Verb::Connect { .. } | Verb::Unknown => {
+                self.refused(handle, id, &codes::UNSUPPORTED, "")
+            }
+        }
+    }
+
+    fn cursor(
+        &mut self,
+        handle: Handle,
+        frame: u64,
+        conversation: &str,
+        ack: Option<u64>,
+        read: Option<u64>,
+    ) -> Flow {
+        let (tenant, user) = self.identity(handle.slot);
+        let device = self
+            .io
+            .connections
+            .get(handle.slot)
+            .map_or("", |c| &c.device);
+        let actor = Actor {
+            tenant: &tenant,
+            user: &user,
+            key: &[],
+            conversation,
+        };
+        let command = match (ack, read) {
+            (Some(seq), _) => {
+                if device.is_empty() {
+                    let message = "ack needs the device that connect named";
+                    return self.refused(handle, frame, &codes::INVALID_ARGUMENT, message);
+                }
+                actor.ack(device, seq)
+            }
+            (None, seq) => actor.read(seq.unwrap_or(0)),
+        };
+        let partition = id::partition_of(&tenant, conversation, self.partitions());
+        let waiter = self.client_waiter(handle, frame);
+        self.submit(partition, command, waiter);
+        Flow::Next
+    }
+
+    fn group(&mut self, handle: Handle, frame: u64, group: &Group<'_>) -> Flow {
+        let (tenant, user) = self.identity(handle.slot);
+        let owned_key;
+        let (action, conversation, key, users): (_, String, &str, &[_]) = match group {
+            Group::Members {
+                conversation,
+                after,
+                limit,
+            } => {
+                let limit = limit.unwrap_or(self.config.page_items_default);
+                let conversation = conversation.clone().into_owned();
+                let kind = QueryKind::Members {
+                    conversation: conversation.clone(),
+                    after: after.clone().into_owned(),
+                    limit,
+                };
+                return self.hold_query(handle, frame, "members", conversation, kind);
+            }
+            Group::Create { key, members, .. } => {
+                let key = if key.is_empty() {
+                    owned_key = self.fresh_key_text();
+                    owned_key.as_str()
+                } else {
+                    key.as_ref()
+                };
+                (
+                    "create",
+                    id::group_conversation(&tenant, &user, key),
+                    key,
+                    members,
+                )
+            }
+            Group::Join { conversation, key } => {
+                ("join", conversation.clone().into_owned(), key, &[])
+            }
+            Group::Leave { conversation, key } => {
+                ("leave", conversation.clone().into_owned(), key, &[])
+            }
+            Group::Add {
+                conversation,
+                key,
+                users,
+            } => ("add", conversation.clone().into_owned(), key, users),
+            Group::Remove {
+                conversation,
+                key,
+                users,
+            } => ("remove", conversation.clone().into_owned(), key, users),
+        };
+        let made;
+        let key = if key.is_empty() {
+            made = self.fresh_key_text();
+            made.as_bytes()
+        } else {
+            key.as_bytes()
+        };
+        let actor = Actor {
+            tenant: &tenant,
+            user: &user,
+            key,
+            conversation: &conversation,
+        };
+        let command = match group {
+            Group::Create {
+                title,
+                members,
+                open,
+                ..
+            } => actor.create(title, members, *open),
+            Group::Join { .. } => actor.join(),
+            Group::Leave { .. } => actor.leave(),
+            Group::Add { users, .. } => actor.add(users),
+            Group::Remove { users, .. } => actor.remove(users),
+            // A question, answered above.
+            Group::Members { .. } => return Flow::Next,
+        };
+        let partition = id::partition_of(&tenant, &conversation, self.partitions());
+        let verb = ControlVerb::Group {
+            action,
+            user,
+            conversation,
+            users: users.len(),
+        };
+        self.hold(
+            handle,
+            frame,
+            HeldRequest::Command { partition, command },
+            verb,
+        )
+    }
+
+    fn hold_query(
+        &mut self,
+        handle: Handle,
+        frame: u64,
+        name: &'static str,
+        conversation: String,
+        kind: QueryKind,
+    ) -> Flow {
+        let (tenant, user) = self.identity(handle.slot);
+        let partition = if conversation.is_empty() {
+            None
+        } else {
+            Some(id::partition_of(&tenant, &conversation, self.partitions()))
+        };
+        let query = Query {
+            tenant,
+            user: user.clone(),
+            kind,
+        };
+        let verb = ControlVerb::Query {
+            name,
+            user,
+            conversation,
+        };
+        self.hold(handle, frame, HeldRequest::Query { partition, query }, verb)
+    }
+
+    fn hold(
+        &mut self,
+        handle: Handle,
+        frame: u64,
+        request: HeldRequest,
+        verb: ControlVerb,
+    ) -> Flow {
+        if let Some(connection) = self.io.connections.resolve_mut(handle) {
+            connection.rare.get_or_insert_default().held = Some(Held { frame, request });
+        }
+        self.requests.push_back(Request {
+            connection: handle.to_bits(),
+            frame,
+            verb,
+        });
+        Flow::Hold
+    }
+
+    fn refused(&mut self, handle: Handle, frame: u64, code: &'static Code, message: &str) -> Flow {
+        if frame != 0 || code.close.is_some() {
+            self.io.push_error(handle.slot, frame, code, message);
+        }
+        if code.close.is_some() {
+            Flow::Close(code)
+        } else {
+            Flow::Next
+        }
+    }
+
+    /// Tenant and user of a connection.
+    pub(crate) fn identity(&self, slot: u32) -> (String, String) {
+        self.user_of(slot)
+            .map(|user| (user.tenant().to_owned(), user.name().to_owned()))
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn partitions(&self) -> u16 {
+        self.config.owners.len() as u16
+    }
+
+    /// Counts a request of a client against its window of unanswered ones.
+    pub(crate) fn client_waiter(&mut self, handle: Handle, frame: u64) -> Waiter {
+        if let Some(connection) = self.io.connections.resolve_mut(handle) {
+            connection.in_flight += 1;
+        }
+        Waiter::Client {
+            handle,
+            frame,
+            counted: true,
+        }
+    }
+
+    /// A key for a request that came without one, so that its replay over a link is recognised.
+    pub(crate) fn fresh_key(&mut self) -> [u8; 16] {
+        self.keys_made += 1;
+        let mut key = [0; 16];
+        key[..8].copy_from_slice(&self.key_nonce.to_le_bytes());
+        key[8..].copy_from_slice(&self.keys_made.to_le_bytes());
+        key
+    }
+
+    fn fresh_key_text(&mut self) -> String {
+        let [high, low] = [self.key_nonce, self.keys_made + 1];
+        self.keys_made += 1;
+        format!("{high:016x}{low:016x}")
+    }
+}
