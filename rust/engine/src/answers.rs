@@ -36,7 +36,6 @@ impl Engine {
                     return;
                 };
                 let from = match from {
-                    From::Now => CatchUpFrom::Position(state.position()),
                     From::Position(position) => CatchUpFrom::Position(position),
                     From::Device => CatchUpFrom::Device,
                     From::Next {

@@ -90,19 +90,13 @@ impl Engine {
             token.generation == self.config.layout_generation
                 && token.positions.len() == partitions as usize
         });
-        let device = self
-            .io
-            .connections
-            .resolve(handle)
-            .is_some_and(|c| !c.device.is_empty());
         let cursor = |partition: u16| {
             let (from, position) = match &token {
                 Some(token) => {
                     let position = token.positions[partition as usize];
                     (From::Position(position), position)
                 }
-                None if device => (From::Device, 0),
-                None => (From::Now, self.watermarks[partition as usize]),
+                None => (From::Device, 0),
             };
             let from = from.encode();
             Some(Cursor {

@@ -140,11 +140,9 @@ impl Query {
     }
 }
 
-/// Where a catch-up starts or goes on. Opaque to gateways but for the first.
+/// Where a catch-up starts or goes on. Made by gateways, or by an owner for the next page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum From {
-    /// Only what is committed after the owner looks.
-    Now,
     /// After a position of a sync token.
     Position(u64),
     /// After the device's own cursors.
@@ -156,7 +154,6 @@ pub(crate) enum From {
 impl From {
     pub(crate) fn encode(self) -> Vec<u8> {
         let (tag, position) = match self {
-            Self::Now => (0, 0),
             Self::Position(position) => (1, position),
             Self::Device => (2, 0),
             Self::Next {
@@ -177,7 +174,6 @@ impl From {
         let (tag, rest) = bytes.split_first()?;
         let position = u64::from_le_bytes(rest.try_into().ok()?);
         Some(match tag {
-            0 => Self::Now,
             1 => Self::Position(position),
             2 => Self::Device,
             3 => Self::Next {

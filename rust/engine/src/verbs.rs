@@ -13,6 +13,9 @@ use imfast_wire::frames::codes::{self, Code};
 use imfast_wire::frames::server::{ServerBody, ServerFrame};
 use imfast_wire::frames::{check, id};
 
+/// The device of a client that names none: its cursors are the user's without a device.
+const DEFAULT_DEVICE: &str = "default";
+
 impl Engine {
     pub(crate) fn verb(&mut self, handle: Handle, frame: ClientFrame<'_>) -> Flow {
         let id = frame.id;
@@ -32,6 +35,11 @@ impl Engine {
                 return self.refused(handle, id, &codes::ALREADY_CONNECTED, "");
             }
             connection.phase = Phase::Connecting;
+            let device = if device.is_empty() {
+                DEFAULT_DEVICE.into()
+            } else {
+                device
+            };
             connection.device = device.as_ref().into();
             self.not_a_stranger();
             let verb = ControlVerb::Connect {
@@ -138,13 +146,7 @@ impl Engine {
             conversation,
         };
         let command = match (ack, read) {
-            (Some(seq), _) => {
-                if device.is_empty() {
-                    let message = "ack needs the device that connect named";
-                    return self.refused(handle, frame, &codes::INVALID_ARGUMENT, message);
-                }
-                actor.ack(device, seq)
-            }
+            (Some(seq), _) => actor.ack(device, seq),
             (None, seq) => actor.read(seq.unwrap_or(0)),
         };
         let partition = id::partition_of(&tenant, conversation, self.partitions());
