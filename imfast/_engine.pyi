@@ -1,7 +1,7 @@
 from os import PathLike
 from typing import Final, Literal, TypedDict, final, type_check_only
 
-from typing_extensions import Buffer, disjoint_base
+from typing_extensions import Buffer
 
 __all__ = [
     "DataDamagedError",
@@ -115,9 +115,7 @@ class Engine:
     def take_request(self) -> Request | None: ...
     def proceed(self, connection: int) -> None: ...
     def refuse(self, connection: int, code: int, message: str = "") -> None: ...
-    def connected(
-        self, connection: int, tenant: str, user: str, expires_at_ms: int
-    ) -> None: ...
+    def connected(self, connection: int, tenant: str, user: str, expires_at_ms: int) -> None: ...
     def refreshed(self, connection: int, expires_at_ms: int) -> None: ...
     def open_partition(
         self, partition: int, directory: str | PathLike[str], fsync: bool

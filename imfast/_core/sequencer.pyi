@@ -1,7 +1,10 @@
-from typing_extensions import Buffer
+from typing import Self
 
+from typing_extensions import Buffer, disjoint_base
+
+@disjoint_base
 class Sequencer:
-    def __init__(self, partition: int, dedupe_entries: int, dedupe_window_ms: int) -> None: ...
+    def __new__(cls, partition: int, dedupe_entries: int, dedupe_window_ms: int) -> Self: ...
     @property
     def partition(self) -> int: ...
     @property

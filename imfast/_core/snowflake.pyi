@@ -1,3 +1,6 @@
+from typing_extensions import disjoint_base
+
+@disjoint_base
 class Snowflake:
     def __init__(self, partition: int) -> None: ...
     @property

@@ -178,7 +178,10 @@ class IMFast:
         )
 
     async def ack(self, what: Update | str, seq: int | None = None) -> None:
-        """Say that this device has everything up to `what`, or up to `seq` of a conversation."""
+        """Say that this device has everything up to `what`, or up to `seq` of a conversation.
+
+        Needs the `device` given to `connect`.
+        """
         await self._link.request("ack", _cursor(what, seq), "acked")
 
     async def read(self, what: Update | str, seq: int | None = None) -> None:

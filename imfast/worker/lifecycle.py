@@ -155,9 +155,7 @@ class Worker:
             self._reopen_later(number)
             return
         self._reopening.discard(number)
-        log.warning(
-            "partition open again", partition=number, epoch=owner.epoch, commands=commands
-        )
+        log.warning("partition open again", partition=number, epoch=owner.epoch, commands=commands)
         self._engine.flush()
 
     def _adopt(self, index: int) -> None:
@@ -233,4 +231,3 @@ def run_worker(document: WorkerDocument) -> int:
             control.sendall(orjson.dumps(line) + b"\n")
         return int(error.exit_code)
     return int(ExitCode.OK)
-

@@ -35,6 +35,7 @@ pub use attach::Identity;
 pub use config::EngineConfig;
 pub use engine::{Engine, Work};
 pub use imfast_log::AppendError;
+pub use imfast_routes::RouteTable;
 pub use owner::{Finished, is_lost};
 pub use recovery::OpenError;
 pub use requests::{ControlVerb, Request};

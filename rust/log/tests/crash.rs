@@ -1,8 +1,8 @@
 //! Power cuts at every operation of a workload: what was acknowledged is there, nothing is there by half.
 
-mod common;
+mod fixture;
 
-use common::{batch_of, batches, dir, open, options, try_open};
+use fixture::{batch_of, batches, dir, open, options, try_open};
 use imfast_log::sim::{Fault, Operation, SimFs, Tear};
 use imfast_log::{AppendError, Batch, Durability, FileSystem, OpenOptions};
 use proptest::prelude::*;

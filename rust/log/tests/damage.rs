@@ -4,11 +4,11 @@
     reason = "a test that unwraps fails at the line that is wrong"
 )]
 
-mod common;
+mod fixture;
 
 use std::io;
 
-use common::{batch, batches, dir, open, options, overwrite, read, segments, try_open};
+use fixture::{batch, batches, dir, open, options, overwrite, read, segments, try_open};
 use imfast_log::sim::SimFs;
 use imfast_log::{Damage, FileSystem, LogError, OpenOptions, SEGMENT_HEADER_BYTES, What, verify};
 

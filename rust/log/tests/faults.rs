@@ -1,8 +1,8 @@
 //! Failing writes and syncs, on the simulated disk.
 
-mod common;
+mod fixture;
 
-use common::{batch, batch_of, batches, open, options, try_open};
+use fixture::{batch, batch_of, batches, open, options, try_open};
 use imfast_log::sim::{Fault, Operation, SimFs, Tear};
 use imfast_log::{AppendError, OpenOptions, RetryKind, SEGMENT_HEADER_BYTES};
 

@@ -4,7 +4,7 @@
     reason = "a test that unwraps fails at the line that is wrong"
 )]
 
-mod common;
+mod fixture;
 
 use std::fs;
 use std::io::Write;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{batch, batches, options, segments};
+use fixture::{batch, batches, options, segments};
 use imfast_log::{
     AppendError, Batch, Completion, Completions, Log, LogError, OpenOptions, Opened, StdFs, verify,
 };

@@ -1,8 +1,8 @@
 //! Locks, epochs and overtaken writers, on the simulated disk.
 
-mod common;
+mod fixture;
 
-use common::{batch, batch_of, batches, dir, open, options, try_open};
+use fixture::{batch, batch_of, batches, dir, open, options, try_open};
 use imfast_log::sim::{Fault, Operation, SimFs};
 use imfast_log::{AppendError, FileSystem, LogError, OpenOptions, verify};
 

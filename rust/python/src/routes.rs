@@ -1,6 +1,6 @@
 //! The shared route table as the supervisor uses it: by descriptor, without keeping a mapping.
 
-use imfast_routes::RouteTable;
+use imfast_engine::RouteTable;
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use rustix::fd::{BorrowedFd, IntoRawFd, RawFd};

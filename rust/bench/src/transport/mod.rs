@@ -1,0 +1,104 @@
+//! One small file a transport: the greeting, the framing, the encoding.
+
+mod tcp;
+mod websocket;
+
+pub(crate) use tcp::Tcp;
+pub(crate) use websocket::{WebSocketJson, WebSocketProto};
+
+use imfast_wire::frames::client::ClientFrame;
+use imfast_wire::frames::server::ServerFrame;
+use imfast_wire::frames::{json, proto};
+
+/// What a connection reads.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Incoming<'a> {
+    /// One encoded server frame.
+    Frame(&'a [u8]),
+    /// The transport's own ping: its payload is to come back.
+    Ping(&'a [u8]),
+}
+
+/// What kind of frame it is, told from its first bytes: a fan-out's receivers read no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A `message` push.
+    Message,
+    Other,
+}
+
+/// How to speak to the server. All methods take and give whole buffers; none blocks.
+pub(crate) trait Transport: Copy {
+    /// Appends what comes before the first frame.
+    fn greet(self, out: &mut Vec<u8>);
+
+    /// Reads the answer to the greeting at the start of `input`: its length once it is complete.
+    fn greeted(self, input: &[u8]) -> Result<Option<usize>, String>;
+
+    /// Appends a client frame.
+    fn write(self, frame: &ClientFrame<'_>, out: &mut Vec<u8>);
+
+    /// Appends the answer to [`Incoming::Ping`].
+    fn pong(self, payload: &[u8], out: &mut Vec<u8>);
+
+    /// Hands every complete frame at the start of `input` to `each`; returns the bytes read.
+    fn walk(self, input: &[u8], each: &mut impl FnMut(Incoming<'_>)) -> Result<usize, String>;
+
+    fn kind(self, frame: &[u8]) -> Kind;
+
+    /// Reads a frame; `rows` is memory for rows that have to be rewritten.
+    fn decode<'a>(self, frame: &'a [u8], rows: &'a mut Vec<u8>) -> Result<ServerFrame<'a>, String>;
+}
+
+/// The tag of `ServerFrame.message`: field 16, length-delimited.
+const MESSAGE_TAG: &[u8] = &[0x82, 0x01];
+
+fn kind_proto(frame: &[u8]) -> Kind {
+    if frame.starts_with(MESSAGE_TAG) {
+        Kind::Message
+    } else {
+        Kind::Other
+    }
+}
+
+fn kind_json(frame: &[u8]) -> Kind {
+    if frame.starts_with(br#"{"message""#) {
+        Kind::Message
+    } else {
+        Kind::Other
+    }
+}
+
+fn decode_proto(frame: &[u8]) -> Result<ServerFrame<'_>, String> {
+    proto::decode_server(frame).map_err(|error| error.to_string())
+}
+
+fn decode_json<'a>(frame: &'a [u8], rows: &'a mut Vec<u8>) -> Result<ServerFrame<'a>, String> {
+    json::decode_server(frame, rows).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use imfast_wire::frames::row::write_row_prefix;
+    use imfast_wire::frames::server::{Row, ServerBody};
+
+    use super::*;
+
+    fn kinds(frame: &ServerFrame<'_>) -> [Kind; 2] {
+        let (mut as_proto, mut as_json) = (Vec::new(), Vec::new());
+        proto::encode_server(frame, &mut as_proto);
+        json::encode_server(frame, &mut as_json).expect("a readable row");
+        [kind_proto(&as_proto), kind_json(&as_json)]
+    }
+
+    #[test]
+    fn messages_are_told_from_other_frames_by_their_first_bytes() {
+        let mut row = Vec::new();
+        write_row_prefix(&mut row, "g.x", 7, 9, "ann", 1);
+        let push = |body| kinds(&ServerFrame::push(body));
+        assert_eq!(push(ServerBody::Row(Row::Message(&row))), [Kind::Message; 2]);
+        assert_eq!(push(ServerBody::Row(Row::Event(&row))), [Kind::Other; 2]);
+        let reply = ServerFrame { id: 3, body: ServerBody::Acked };
+        assert_eq!(kinds(&reply), [Kind::Other; 2]);
+    }
+}
