@@ -133,7 +133,7 @@ async def test_unknown_verb_is_answered_and_the_connection_goes_on(
         with pytest.raises(RefusedError) as refused:
             await alice.request(verb, {"frobnicate": {}})
         assert refused.value.name in ("unsupported", "invalid_argument")
-        await alice.write(json.dumps({"id": 900, "ping": {"unknown": [1]}, "more": 5}))
+        await alice.write(json.dumps({"ping": {"unknown": [1]}, "more": 5}))
         await alice.request("ping", {})
 
 
@@ -218,9 +218,7 @@ async def test_garbage_ends_its_own_connection_only(shared: Server, port: str) -
     assert shared.read_ready() == shared.ready, "no worker was replaced"
 
 
-@pytest.mark.parametrize(
-    "head", [b"\xff\xff\xff\xff", struct.pack(">I", 1 << 20), struct.pack(">I", 0)]
-)
+@pytest.mark.parametrize("head", [b"\xff\xff\xff\xff", struct.pack(">I", 1 << 20)])
 async def test_tcp_frame_of_an_impossible_length_is_refused_from_its_length(
     shared: Server, head: bytes
 ) -> None:

@@ -17,13 +17,13 @@ TAKEOVER_SECONDS = 5.0
 
 
 async def conversation_owned_by(
-    server: Server, client: PlainClient, worker: int, *members: str
+    server: Server, client: PlainClient, worker: int, *members: str, name: str = ""
 ) -> str:
     """Make groups until one is owned by the worker of that index."""
     wanted = server.worker(worker).server
     for number in range(64):
-        group = await client.create_group(f"try-{worker}-{number}", *members)
-        sent = await client.send({"group": group}, f"probe-{worker}-{number}", "probe")
+        group = await client.create_group(f"{name}-{worker}-{number}", *members)
+        sent = await client.send({"group": group}, "probe", "probe")
         if server.ready.owner(sent["position"]) == wanted:
             return group
     raise AssertionError(f"none of 64 groups is owned by {wanted}")
@@ -127,7 +127,9 @@ async def test_removed_member_does_not_get_what_is_sent_in_the_same_breath(
         bob_name = f"remove-bob-{owner}"
         bob = await stack.enter_async_context(await PlainClient.connect(shared, bob_name, worker=1))
         for number in range(10):
-            group = await conversation_owned_by(shared, alice, owner, bob_name)
+            group = await conversation_owned_by(
+                shared, alice, owner, bob_name, name=f"round {number}"
+            )
             removal = {"remove": {"conversation": group, "key": f"r{number}", "users": [bob_name]}}
             body = {"to": {"group": group}, "key": f"secret {number}", "json": "not for bob"}
             replies = alice.post_all(

@@ -35,7 +35,7 @@ async def open_client(
 ) -> IMFast:
     scheme, options = TRANSPORTS[transport]
     token = await server.token(user)
-    return connect(server.url(scheme), token=token, sync=sync, options=options)
+    return connect(server.url(scheme), token=token, device="d", sync=sync, options=options)
 
 
 def numbers_of(update: Update) -> tuple[str, int, int]:
