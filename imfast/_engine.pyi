@@ -57,6 +57,7 @@ class EngineOptions(TypedDict):
     connections_max: int
     requests_in_flight_max: int
     send_queue_bytes: int
+    send_queue_frames: int
     link_queue_bytes: int
     dedupe_window_ms: int
     batch_commands_max: int

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 import socket
+import sys
 import time
 from typing import Any
 
@@ -92,6 +94,7 @@ class Worker:
             FatalError: what a restart would not cure.
         """
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(_crash)
         for owner in self._partitions.values():
             self._open(owner)
         self._engine.listen_links(self._document.fds.links)
@@ -213,6 +216,16 @@ class Worker:
 
     def _tell(self, **message: object) -> None:
         self._control.sendall(orjson.dumps(message) + b"\n")
+
+
+def _crash(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Ends the process after a fault on the loop: state that a fault left half done must not serve.
+
+    The log has what was acknowledged; the successor folds it again.
+    """
+    log.critical("worker fault", what=context.get("message"), exc_info=context.get("exception"))
+    sys.stderr.flush()
+    os._exit(int(ExitCode.UNEXPECTED))
 
 
 def run_worker(document: WorkerDocument) -> int:

@@ -45,6 +45,7 @@ def engine_options(document: WorkerDocument) -> EngineOptions:
         "connections_max": settings.connections_max,
         "requests_in_flight_max": settings.requests_in_flight_max,
         "send_queue_bytes": settings.send_queue_bytes,
+        "send_queue_frames": settings.send_queue_frames,
         "link_queue_bytes": settings.link_queue_bytes,
         "dedupe_window_ms": int(settings.dedupe_window_s * 1000),
         "batch_commands_max": settings.batch_commands_max,

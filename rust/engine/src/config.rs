@@ -31,6 +31,7 @@ pub struct EngineConfig {
     /// Unanswered sends of one connection before its socket is no longer read.
     pub in_flight_max: u16,
     pub send_queue_bytes: usize,
+    pub send_queue_frames: usize,
     pub link_queue_bytes: usize,
     /// How long a retry is recognised by its key.
     pub dedupe_window_ms: u64,

@@ -109,6 +109,7 @@ impl Engine {
         };
         let limits = IoLimits {
             send_queue_bytes: config.send_queue_bytes,
+            send_queue_frames: config.send_queue_frames,
             connections_max: config.connections_max,
         };
         let partitions = config.owners.len();

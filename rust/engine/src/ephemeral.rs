@@ -21,7 +21,7 @@ impl Engine {
         origin: Origin,
     ) {
         let Some(Some(owned)) = self.owned.get(partition as usize) else {
-            return;
+            return self.unavailable(partition, origin);
         };
         let parts = SendParts::parse(command);
         let who = Who {

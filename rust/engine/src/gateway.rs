@@ -46,7 +46,7 @@ impl Engine {
             }
         };
         let partition = id::partition_of(tenant, conversation, self.partitions());
-        let here = self.owned[partition as usize].is_some();
+        let here = self.owns(partition);
         // A keyless send that may be replayed over a link gets a key to be recognised by.
         let made;
         let key = if send.key.is_empty() && !here && !send.ephemeral {
@@ -83,7 +83,7 @@ impl Engine {
 
     /// Gives a command to its partition's owner.
     pub(crate) fn submit(&mut self, partition: u16, command: Vec<u8>, waiter: Waiter) {
-        if self.owned[partition as usize].is_some() {
+        if self.owns(partition) {
             self.enqueue(
                 partition,
                 Incoming {
@@ -98,7 +98,7 @@ impl Engine {
 
     /// Asks a partition's owner.
     pub(crate) fn ask(&mut self, partition: u16, query: &Query, waiter: Waiter) {
-        if self.owned[partition as usize].is_some() {
+        if self.owns(partition) {
             self.serve_query(partition, query, Origin::Here(waiter));
         } else {
             let mut payload = Vec::new();

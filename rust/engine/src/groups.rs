@@ -345,14 +345,16 @@ fn slice(entry: &mut LocalGroup, io: &mut Io, due: &mut Vec<u32>) {
 fn deliver(io: &mut Io, slot: u32, encoding: Encoding, job: &Job) {
     let at = encoding as usize;
     let buffer = &job.buffers[at];
-    io.stats.deliveries += u64::from(job.frames);
     let mut start = 0;
+    let mut frames = job.frames;
     for exclusion in job.exclusions.iter().filter(|e| e.slot == slot) {
-        io.push_shared(slot, buffer, start, exclusion.start[at] as usize);
+        // The count only bounds the queue: the last part carries it for the whole.
+        io.push_shared(slot, buffer, start, exclusion.start[at] as usize, 0);
         start = exclusion.end[at] as usize;
-        io.stats.deliveries -= 1;
+        frames -= 1;
     }
-    io.push_shared(slot, buffer, start, buffer.len());
+    io.stats.deliveries += u64::from(frames);
+    io.push_shared(slot, buffer, start, buffer.len(), frames);
 }
 
 /// Closes the holes that leavers left while jobs ran.

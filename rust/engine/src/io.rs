@@ -17,6 +17,8 @@ use rustix::fd::AsFd;
 pub(crate) struct IoLimits {
     /// Bytes that may wait for a slow reader.
     pub send_queue_bytes: usize,
+    /// Frames that may wait for a slow reader.
+    pub send_queue_frames: usize,
     /// Connections a worker holds.
     pub connections_max: usize,
 }
@@ -74,7 +76,14 @@ impl Io {
     }
 
     /// Sends a part of a shared buffer: straight from it where nothing waits before it.
-    pub(crate) fn push_shared(&mut self, slot: u32, buffer: &Shared, start: usize, end: usize) {
+    pub(crate) fn push_shared(
+        &mut self,
+        slot: u32,
+        buffer: &Shared,
+        start: usize,
+        end: usize,
+        frames: u32,
+    ) {
         let Some(connection) = self.connections.get_mut(slot) else {
             return;
         };
@@ -97,7 +106,7 @@ impl Io {
         }
         let pool = &mut self.pool;
         let queue = connection.queue.get_or_insert_with(|| pool.take_queue());
-        queue.append_shared(buffer, start + sent, end);
+        queue.append_shared(buffer, start + sent, end, frames);
         self.queued(slot);
     }
 
@@ -109,20 +118,24 @@ impl Io {
             connection.dirty = true;
             self.dirty.push(slot);
         }
-        let bytes = connection.queue.as_ref().map_or(0, |q| q.bytes());
-        if bytes > self.limits.send_queue_bytes {
+        if self.over_limit(slot) {
             self.flush(slot);
-            let over = self.connections.get(slot).is_some_and(|c| {
-                c.phase != Phase::Dead
-                    && c.queue
-                        .as_ref()
-                        .is_some_and(|q| q.bytes() > self.limits.send_queue_bytes)
-            });
-            if over {
+            if self.over_limit(slot) {
                 self.stats.slow_consumers += 1;
                 self.kill(slot);
             }
         }
+    }
+
+    fn over_limit(&self, slot: u32) -> bool {
+        let connection = self.connections.get(slot);
+        connection.is_some_and(|connection| {
+            connection.phase != Phase::Dead
+                && connection.queue.as_ref().is_some_and(|queue| {
+                    queue.bytes() > self.limits.send_queue_bytes
+                        || queue.frames() > self.limits.send_queue_frames
+                })
+        })
     }
 
     /// Writes what is queued for every connection that got something since the last flush.

@@ -86,7 +86,7 @@ impl Engine {
     pub(crate) fn enqueue(&mut self, partition: u16, incoming: Incoming<Origin>) {
         let (inbox_bytes, rows_bytes) = (self.config.inbox_bytes, self.config.rows_bytes);
         let Some(owned) = self.owned[partition as usize].as_mut() else {
-            return;
+            return self.unavailable(partition, incoming.origin);
         };
         let refusal = if matches!(owned.storage, Storage::Poisoned) {
             Some(&codes::PARTITION_UNAVAILABLE)
@@ -103,6 +103,16 @@ impl Engine {
         owned.inbox_bytes += incoming.command.len();
         owned.enqueued += 1;
         owned.inbox.push_back(incoming);
+    }
+
+    /// Whether a partition is this worker's to own, open or not.
+    pub(crate) fn owns(&self, partition: u16) -> bool {
+        self.config.owners.get(partition as usize) == Some(&self.config.worker)
+    }
+
+    pub(crate) fn unavailable(&mut self, partition: u16, origin: Origin) {
+        let body = ServerBody::error(&codes::PARTITION_UNAVAILABLE, 0, "");
+        self.answer(partition, origin, body);
     }
 
     /// Partitions that have commands and no batch in flight.
@@ -260,7 +270,7 @@ impl Engine {
     /// Answers a query once the commands that came before it have an outcome.
     pub(crate) fn serve_query(&mut self, partition: u16, query: &Query, origin: Origin) {
         let Some(Some(owned)) = self.owned.get_mut(partition as usize) else {
-            return;
+            return self.unavailable(partition, origin);
         };
         let ordered = !matches!(query.kind, crate::query::QueryKind::CatchUp { .. });
         if ordered && !owned.settled() {

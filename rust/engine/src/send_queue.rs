@@ -21,7 +21,8 @@ const POOLED: usize = 32 * 1024;
 /// A run of encoded frames that many connections send.
 pub(crate) type Shared = Rc<Vec<u8>>;
 
-enum Chunk {
+/// Bytes that stand in one place.
+enum Run {
     Owned(Vec<u8>),
     Shared {
         buffer: Shared,
@@ -30,11 +31,16 @@ enum Chunk {
     },
 }
 
+struct Chunk {
+    run: Run,
+    frames: u32,
+}
+
 impl Chunk {
     fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Owned(bytes) => bytes,
-            Self::Shared { buffer, start, end } => &buffer[*start as usize..*end as usize],
+        match &self.run {
+            Run::Owned(bytes) => bytes,
+            Run::Shared { buffer, start, end } => &buffer[*start as usize..*end as usize],
         }
     }
 }
@@ -92,6 +98,7 @@ pub(crate) struct SendQueue {
     chunks: VecDeque<Chunk>,
     offset: usize,
     bytes: usize,
+    frames: usize,
 }
 
 impl SendQueue {
@@ -100,28 +107,42 @@ impl SendQueue {
         self.bytes
     }
 
-    /// Lets `write` append encoded frames to the connection's own bytes.
+    /// Frames of which the last byte is not yet sent; those of one chunk count until all are.
+    pub(crate) fn frames(&self) -> usize {
+        self.frames
+    }
+
+    /// Lets `write` append one encoded frame to the connection's own bytes.
     pub(crate) fn append_with(&mut self, pool: &mut BufferPool, write: impl FnOnce(&mut Vec<u8>)) {
-        let fresh = !matches!(self.chunks.back(), Some(Chunk::Owned(tail)) if tail.len() < CHUNK);
-        if fresh {
-            self.chunks.push_back(Chunk::Owned(pool.take()));
+        let open = |chunk: &Chunk| matches!(&chunk.run, Run::Owned(tail) if tail.len() < CHUNK);
+        if !self.chunks.back().is_some_and(open) {
+            let run = Run::Owned(pool.take());
+            self.chunks.push_back(Chunk { run, frames: 0 });
         }
-        if let Some(Chunk::Owned(tail)) = self.chunks.back_mut() {
+        if let Some(Chunk {
+            run: Run::Owned(tail),
+            frames,
+        }) = self.chunks.back_mut()
+        {
             let before = tail.len();
             write(tail);
             self.bytes += tail.len() - before;
+            *frames += 1;
+            self.frames += 1;
         }
     }
 
-    /// Appends a view of a shared buffer.
-    pub(crate) fn append_shared(&mut self, buffer: &Shared, start: usize, end: usize) {
+    /// Appends a view of a shared buffer that holds `frames` frames.
+    pub(crate) fn append_shared(&mut self, buffer: &Shared, start: usize, end: usize, frames: u32) {
         if start < end {
             self.bytes += end - start;
-            self.chunks.push_back(Chunk::Shared {
+            self.frames += frames as usize;
+            let run = Run::Shared {
                 buffer: Rc::clone(buffer),
                 start: start as u32,
                 end: end as u32,
-            });
+            };
+            self.chunks.push_back(Chunk { run, frames });
         }
     }
 
@@ -180,8 +201,11 @@ impl SendQueue {
             }
             sent -= left;
             self.offset = 0;
-            if let Some(Chunk::Owned(buffer)) = self.chunks.pop_front() {
-                pool.give(buffer);
+            if let Some(Chunk { run, frames }) = self.chunks.pop_front() {
+                self.frames -= frames as usize;
+                if let Run::Owned(buffer) = run {
+                    pool.give(buffer);
+                }
             }
         }
     }
@@ -189,8 +213,9 @@ impl SendQueue {
     fn clear(&mut self, pool: &mut BufferPool) {
         self.offset = 0;
         self.bytes = 0;
+        self.frames = 0;
         for chunk in self.chunks.drain(..) {
-            if let Chunk::Owned(buffer) = chunk {
+            if let Run::Owned(buffer) = chunk.run {
                 pool.give(buffer);
             }
         }
@@ -233,13 +258,13 @@ mod tests {
         let shared = Rc::new(b"0123456789".to_vec());
         queue.append_with(&mut pool, |b| b.extend_from_slice(b"one "));
         queue.append_with(&mut pool, |b| b.extend_from_slice(b"two "));
-        queue.append_shared(&shared, 2, 5);
-        queue.append_shared(&shared, 5, 5);
+        queue.append_shared(&shared, 2, 5, 1);
+        queue.append_shared(&shared, 5, 5, 1);
         queue.append_with(&mut pool, |b| b.extend_from_slice(b" three"));
-        assert_eq!(queue.bytes(), 17);
+        assert_eq!((queue.bytes(), queue.frames()), (17, 4));
         assert_eq!(queue.write_to(near.as_fd(), &mut pool), Ok(Progress::Done));
         assert_eq!(read_all(&far), b"one two 234 three");
-        assert_eq!(queue.bytes(), 0);
+        assert_eq!((queue.bytes(), queue.frames()), (0, 0));
     }
 
     #[test]
@@ -251,7 +276,7 @@ mod tests {
         let mut expected = Vec::new();
         for n in 0..100u8 {
             queue.append_with(&mut pool, |b| b.extend_from_slice(&[n; 3]));
-            queue.append_shared(&shared, 0, shared.len());
+            queue.append_shared(&shared, 0, shared.len(), 1);
             expected.extend_from_slice(&[n; 3]);
             expected.extend_from_slice(&shared);
         }

@@ -6,6 +6,7 @@ use crate::query::Query;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
+use std::collections::VecDeque;
 
 /// Which end we are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +51,7 @@ pub(super) struct Link {
     /// it dialled late or reads slowly.
     pub behind: Vec<(u16, u64)>,
     /// Catch-up pages asked for meanwhile.
-    pub deferred: Vec<(u16, Query, Origin)>,
+    pub deferred: VecDeque<(u16, Query, Origin)>,
     outgoing: Vec<u8>,
     sent: usize,
     incoming: Vec<u8>,
@@ -68,7 +69,7 @@ impl Link {
             heard_ms: now_ms,
             writing: false,
             behind: Vec::new(),
-            deferred: Vec::new(),
+            deferred: VecDeque::new(),
             outgoing: Vec::new(),
             sent: 0,
             incoming: Vec::new(),

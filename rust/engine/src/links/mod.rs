@@ -21,6 +21,8 @@ use crate::poller::Source;
 use crate::slab::{Handle, Slab};
 use crate::socket::{self, Accepted, Read};
 use frame::NO_PARTITION;
+use imfast_wire::frames::codes;
+use imfast_wire::frames::server::ServerBody;
 use link::{Broken, Link, Side};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
@@ -215,6 +217,19 @@ impl Engine {
                     remote.link = None;
                     remote.open = false;
                     remote.redial_at_ms = self.now_ms;
+                    // A second copy of an ephemeral message is worse than none.
+                    let mut dropped = Vec::new();
+                    for pending in &mut remote.unanswered {
+                        if pending.kind == Kind::Ephemeral && !pending.answered {
+                            pending.answered = true;
+                            remote.bytes -= std::mem::take(&mut pending.payload).len();
+                            dropped.extend(pending.waiter.take());
+                        }
+                    }
+                    for waiter in dropped {
+                        let body = ServerBody::error(&codes::PARTITION_UNAVAILABLE, 0, "");
+                        self.answered(waiter, body);
+                    }
                     self.dial(peer as u8);
                 }
             }

@@ -115,13 +115,18 @@ impl Engine {
         Ok(())
     }
 
-    /// Gives a link that fell behind more of what it missed. Returns whether something was queued.
+    /// Gives a link that has drained more: rows that it missed, else the next catch-up page that
+    /// waits. Returns whether something was done.
     pub(super) fn feed_link(&mut self, handle: Handle) -> bool {
-        let Some(link) = self.links.slab.resolve(handle) else {
+        let Some(link) = self.links.slab.resolve_mut(handle) else {
             return false;
         };
         let Some(&(partition, position)) = link.behind.first() else {
-            return false;
+            let Some((partition, query, origin)) = link.deferred.pop_front() else {
+                return false;
+            };
+            self.answer_query(partition, &query, origin);
+            return true;
         };
         let Some(peer) = link.peer else { return false };
         let Some(Some(owned)) = self.owned.get(partition as usize) else {
@@ -148,13 +153,6 @@ impl Engine {
         });
         if page.complete {
             link.behind.remove(0);
-            let (now, later) = std::mem::take(&mut link.deferred)
-                .into_iter()
-                .partition(|(of, ..): &(u16, Query, Origin)| *of == partition);
-            link.deferred = later;
-            for (partition, query, origin) in now {
-                self.answer_query(partition, &query, origin);
-            }
         } else if let Some(entry) = link.behind.first_mut() {
             entry.1 = page.through;
         }
@@ -162,6 +160,7 @@ impl Engine {
     }
 
     /// A catch-up page must stand at its place in the stream: while its link is behind, it waits.
+    /// It also waits while much is queued, so that a storm of catch-ups takes bounded memory.
     pub(crate) fn defer_for_link(&mut self, partition: u16, query: &Query, origin: Origin) -> bool {
         let Origin::Link { link, .. } = origin else {
             return false;
@@ -169,10 +168,10 @@ impl Engine {
         let Some(link) = self.links.slab.resolve_mut(link) else {
             return true;
         };
-        if !link.is_behind(partition) {
+        if !link.is_behind(partition) && link.pending() < FEED_BYTES {
             return false;
         }
-        link.deferred.push((partition, query.clone(), origin));
+        link.deferred.push_back((partition, query.clone(), origin));
         true
     }
 
