@@ -59,6 +59,10 @@ const CONNECTIONS_PER_SOURCE: usize = 20_000;
 
 /// The options of [`HELP`].
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
 pub(crate) struct Options {
     pub scenario: ScenarioName,
     pub transport: TransportName,
@@ -183,7 +187,10 @@ fn check(options: &Options) -> Result<(), Failure> {
         "--tokens is missing"
     } else if options.window == 0 || options.concurrency == 0 {
         "--window and --concurrency are at least 1"
-    } else if options.rate.is_some_and(|rate| rate.is_nan() || rate <= 0.0) {
+    } else if options
+        .rate
+        .is_some_and(|rate| rate.is_nan() || rate <= 0.0)
+    {
         "--rate is above 0"
     } else {
         return Ok(());
@@ -199,7 +206,10 @@ fn seconds(parser: &mut Parser) -> Result<Duration, Failure> {
 
 fn numbers(text: &str) -> Result<Vec<u32>, Failure> {
     text.split(',')
-        .map(|one| one.parse().map_err(|_| Failure::Said(format!("{one} is no process id"))))
+        .map(|one| {
+            one.parse()
+                .map_err(|_| Failure::Said(format!("{one} is no process id")))
+        })
         .collect()
 }
 

@@ -9,6 +9,7 @@ pub(crate) use websocket::{WebSocketJson, WebSocketProto};
 use imfast_wire::frames::client::ClientFrame;
 use imfast_wire::frames::server::ServerFrame;
 use imfast_wire::frames::{json, proto};
+use imfast_wire::protobuf::Reader;
 
 /// What a connection reads.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,6 +47,9 @@ pub(crate) trait Transport: Copy {
 
     fn kind(self, frame: &[u8]) -> Kind;
 
+    /// Who sent the message of a frame of [`Kind::Message`]; empty where it cannot be read.
+    fn author(self, frame: &[u8]) -> &[u8];
+
     /// Reads a frame; `rows` is memory for rows that have to be rewritten.
     fn decode<'a>(self, frame: &'a [u8], rows: &'a mut Vec<u8>) -> Result<ServerFrame<'a>, String>;
 }
@@ -67,6 +71,37 @@ fn kind_json(frame: &[u8]) -> Kind {
     } else {
         Kind::Other
     }
+}
+
+/// Reads no further than `Message.from`, field 4 of field 16.
+fn author_proto(frame: &[u8]) -> &[u8] {
+    let Some(row) = field(frame, 16) else {
+        return &[];
+    };
+    field(row, 4).unwrap_or_default()
+}
+
+fn field(message: &[u8], wanted: u32) -> Option<&[u8]> {
+    let mut reader = Reader::new(message);
+    while let Ok(Some((number, value))) = reader.field() {
+        if number == wanted {
+            return Some(value.bytes());
+        }
+    }
+    None
+}
+
+/// Finds `from` before the body, where the server writes it. Names that JSON escapes, and
+/// conversations that hold the word, are not used by who measures.
+fn author_json(frame: &[u8]) -> &[u8] {
+    const BEFORE: &[u8] = br#""from":""#;
+    let start = frame
+        .windows(BEFORE.len())
+        .position(|window| window == BEFORE);
+    let rest = start
+        .and_then(|start| frame.get(start + BEFORE.len()..))
+        .unwrap_or_default();
+    rest.split(|byte| *byte == b'"').next().unwrap_or_default()
 }
 
 fn decode_proto(frame: &[u8]) -> Result<ServerFrame<'_>, String> {
@@ -96,9 +131,27 @@ mod tests {
         let mut row = Vec::new();
         write_row_prefix(&mut row, "g.x", 7, 9, "ann", 1);
         let push = |body| kinds(&ServerFrame::push(body));
-        assert_eq!(push(ServerBody::Row(Row::Message(&row))), [Kind::Message; 2]);
+        assert_eq!(
+            push(ServerBody::Row(Row::Message(&row))),
+            [Kind::Message; 2]
+        );
         assert_eq!(push(ServerBody::Row(Row::Event(&row))), [Kind::Other; 2]);
-        let reply = ServerFrame { id: 3, body: ServerBody::Acked };
+        let reply = ServerFrame {
+            id: 3,
+            body: ServerBody::Acked,
+        };
         assert_eq!(kinds(&reply), [Kind::Other; 2]);
+    }
+
+    #[test]
+    fn the_author_of_a_message_is_read_in_both_encodings() {
+        let mut row = Vec::new();
+        write_row_prefix(&mut row, "g.x", 7, 9, "ann", 1);
+        let frame = ServerFrame::push(ServerBody::Row(Row::Message(&row)));
+        let (mut as_proto, mut as_json) = (Vec::new(), Vec::new());
+        proto::encode_server(&frame, &mut as_proto);
+        json::encode_server(&frame, &mut as_json).expect("a readable row");
+        assert_eq!(author_proto(&as_proto), b"ann");
+        assert_eq!(author_json(&as_json), b"ann");
     }
 }

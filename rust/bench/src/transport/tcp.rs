@@ -5,7 +5,7 @@ use imfast_wire::frames::proto;
 use imfast_wire::frames::server::ServerFrame;
 use imfast_wire::tcp::{self, Decoded};
 
-use super::{Incoming, Kind, Transport, decode_proto, kind_proto};
+use super::{Incoming, Kind, Transport, author_proto, decode_proto, kind_proto};
 
 /// Far above what the server sends.
 const FRAME_BYTES_MAX: usize = 16 << 20;
@@ -41,6 +41,10 @@ impl Transport for Tcp {
 
     fn kind(self, frame: &[u8]) -> Kind {
         kind_proto(frame)
+    }
+
+    fn author(self, frame: &[u8]) -> &[u8] {
+        author_proto(frame)
     }
 
     fn decode<'a>(self, frame: &'a [u8], _: &'a mut Vec<u8>) -> Result<ServerFrame<'a>, String> {

@@ -12,7 +12,8 @@ use imfast_wire::http::{parse_client_response, write_client_handshake};
 use imfast_wire::protobuf::put_delimited;
 use imfast_wire::websocket::{Opcode, masked_frame};
 
-use super::{Incoming, Kind, Transport, decode_json, decode_proto, kind_json, kind_proto};
+use super::{Incoming, Kind, Transport};
+use super::{author_json, author_proto, decode_json, decode_proto, kind_json, kind_proto};
 
 /// Subprotocol `imfast.v1.json`: one JSON value in each text message.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +51,10 @@ impl Transport for WebSocketJson {
 
     fn kind(self, frame: &[u8]) -> Kind {
         kind_json(frame)
+    }
+
+    fn author(self, frame: &[u8]) -> &[u8] {
+        author_json(frame)
     }
 
     fn decode<'a>(self, frame: &'a [u8], rows: &'a mut Vec<u8>) -> Result<ServerFrame<'a>, String> {
@@ -93,6 +98,10 @@ impl Transport for WebSocketProto {
         kind_proto(frame)
     }
 
+    fn author(self, frame: &[u8]) -> &[u8] {
+        author_proto(frame)
+    }
+
     fn decode<'a>(self, frame: &'a [u8], _: &'a mut Vec<u8>) -> Result<ServerFrame<'a>, String> {
         decode_proto(frame)
     }
@@ -132,7 +141,7 @@ fn walk(
     let mut read = 0;
     while let Some(&[first, second]) = input[read..].first_chunk() {
         let rest = &input[read + 2..];
-        let (length, header) = match second {
+        let (length, header): (usize, usize) = match second {
             0..126 => (second as usize, 2),
             126 => match rest.first_chunk() {
                 Some(bytes) => (u16::from_be_bytes(*bytes) as usize, 4),
@@ -198,7 +207,10 @@ mod tests {
             let (found, read) = lengths(&input[..cut]);
             assert!(read <= cut && all.starts_with(&found), "cut at {cut}");
             let (rest, last) = lengths(&input[read..]);
-            assert_eq!(([found, rest].concat(), read + last), (all.clone(), input.len()));
+            assert_eq!(
+                ([found, rest].concat(), read + last),
+                (all.clone(), input.len())
+            );
         }
     }
 

@@ -1,0 +1,139 @@
+//! Many authenticated connections, indexed from 0.
+
+mod open;
+
+use std::net::SocketAddrV4;
+
+use crate::connection::{Connection, Read};
+use crate::failure::Failure;
+use crate::measure::Latencies;
+use crate::poller::{Poller, Ready, ready};
+use crate::transport::{Incoming, Transport};
+use imfast_wire::frames::client::ClientFrame;
+
+/// A connection's name and token.
+#[derive(Debug, Clone)]
+pub(crate) struct User {
+    pub name: String,
+    pub token: String,
+}
+
+/// How opening went.
+pub(crate) struct Opened {
+    /// From the first packet to `connected`, connections that were given up included.
+    pub latencies: Latencies,
+    pub seconds: f64,
+    /// Connections that landed on another worker than wanted.
+    pub elsewhere: u64,
+    /// Worker → connections on it.
+    pub servers: std::collections::BTreeMap<String, u64>,
+    /// What the server asks of clients that have nothing to say.
+    pub heartbeat_ms: u64,
+}
+
+const BUFFER_BYTES: usize = 256 * 1024;
+
+pub(crate) struct Pool<T> {
+    transport: T,
+    to: SocketAddrV4,
+    connections: Vec<Connection>,
+    poller: Poller,
+    buffer: Box<[u8]>,
+    /// Frames on their way into a socket.
+    out: Vec<u8>,
+}
+
+impl<T: Transport> Pool<T> {
+    pub(crate) fn len(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Waits until `at_ns` at the latest; fills `events` with what is ready.
+    pub(crate) fn wait(&mut self, at_ns: u64, events: &mut Vec<Ready>) -> Result<(), Failure> {
+        events.clear();
+        events.extend(self.poller.wait(at_ns)?.iter().map(ready));
+        Ok(())
+    }
+
+    /// Does what `event` asks for; every frame that arrived goes to `each`.
+    #[inline]
+    pub(crate) fn handle(
+        &mut self,
+        event: Ready,
+        mut each: impl FnMut(&[u8]),
+    ) -> Result<(), Failure> {
+        let Some(index) = event.index else {
+            return Ok(());
+        };
+        if event.writable {
+            self.connections[index].flush()?;
+            self.want(index, false)?;
+        }
+        if !event.readable {
+            return Ok(());
+        }
+        let connection = &mut self.connections[index];
+        let Read::Bytes(bytes) = connection.read(&mut self.buffer)? else {
+            return Ok(());
+        };
+        let (transport, out) = (self.transport, &mut self.out);
+        out.clear();
+        let input = &self.buffer[..bytes];
+        let read = transport.walk(input, &mut |incoming| match incoming {
+            Incoming::Frame(frame) => each(frame),
+            Incoming::Ping(payload) => transport.pong(payload, out),
+        })?;
+        connection.keep(&input[read..]);
+        if !self.out.is_empty() {
+            self.flush_out(index)?;
+        }
+        Ok(())
+    }
+
+    /// Sends one frame in a write of its own.
+    pub(crate) fn send(&mut self, index: usize, frame: &ClientFrame<'_>) -> Result<(), Failure> {
+        let mut batch = self.batch();
+        batch.add(frame);
+        batch.send(index)
+    }
+
+    /// Begins a write of several frames.
+    pub(crate) fn batch(&mut self) -> Batch<'_, T> {
+        self.out.clear();
+        Batch { pool: self }
+    }
+
+    fn flush_out(&mut self, index: usize) -> Result<(), Failure> {
+        let connection = &mut self.connections[index];
+        let waited = connection.has_waiting();
+        connection.write(&self.out)?;
+        if !waited && connection.has_waiting() {
+            self.want(index, true)?;
+        }
+        Ok(())
+    }
+
+    fn want(&self, index: usize, writable: bool) -> Result<(), Failure> {
+        let connection = &self.connections[index];
+        let writable = writable || connection.has_waiting();
+        self.poller.modify(&connection.fd, index, writable)
+    }
+}
+
+/// Frames that go out in one write.
+pub(crate) struct Batch<'a, T> {
+    pool: &'a mut Pool<T>,
+}
+
+impl<T: Transport> Batch<'_, T> {
+    pub(crate) fn add(&mut self, frame: &ClientFrame<'_>) {
+        self.pool.transport.write(frame, &mut self.pool.out);
+    }
+
+    /// Sends what was added since the last time.
+    pub(crate) fn send(&mut self, index: usize) -> Result<(), Failure> {
+        self.pool.flush_out(index)?;
+        self.pool.out.clear();
+        Ok(())
+    }
+}
