@@ -77,7 +77,11 @@ class Link:
         self._last_why = "not tried yet"
 
     async def start(self) -> None:
-        """Connect. Returns when a session stands, raises why none could be made."""
+        """Connect. Returns when a session stands, raises why none could be made.
+
+        From then on a break loses nothing: there is something to resume from, a token or the
+        server's cursors of the device.
+        """
         loop = asyncio.get_running_loop()
         self._first = loop.create_future()
         self._task = loop.create_task(self._run())
@@ -214,8 +218,9 @@ class Link:
         self.connected = session.connected
         self._token_renewed = False
         self._set_state(State.CATCHING_UP)
-        if self._first is not None and not self._first.done():
-            self._first.set_result(None)
+        if self.receiver.token or self._device:
+            self._started()
+        # Without either there is nothing to catch up, so the first token comes at once.
         if self._closing.is_set():
             session.end(Ending("closed by the application"))
         try:
@@ -285,6 +290,11 @@ class Link:
     def _live(self) -> None:
         self._backoff.reset()
         self._set_state(State.LIVE)
+        self._started()
+
+    def _started(self) -> None:
+        if self._first is not None and not self._first.done():
+            self._first.set_result(None)
 
     def _finish(self) -> None:
         error = self._final or ConnectionClosedError("the client is closed")

@@ -49,8 +49,18 @@ def numbers_of_row(row: Frame) -> tuple[str, int, int]:
 
 
 async def take(im: IMFast, count: int) -> list[Update]:
-    async with asyncio.timeout(15):
-        return [await anext(im) for _ in range(count)]
+    updates: list[Update] = []
+    try:
+        async with asyncio.timeout(15):
+            while len(updates) < count:
+                updates.append(await anext(im))
+    except TimeoutError:
+        seen = [numbers_of(update)[1] for update in updates]
+        raise AssertionError(
+            f"{im.connected.user} on {im.connected.server}, {im.state}: {len(seen)} of {count}"
+            f" updates, seqs {seen[:3]} to {seen[-3:]}, {im.sync}"
+        ) from None
+    return updates
 
 
 async def test_every_transport_shows_the_same_ids_and_seqs(shared: Server) -> None:

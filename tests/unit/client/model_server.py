@@ -61,6 +61,10 @@ class ModelServer:
         self.foreign_tokens = False
         # Read requests but answer nothing at all.
         self.silent = False
+        # Sessions without a token start from now: what was before is not caught up.
+        self.forgetful = False
+        # Seconds between connected and the catch-up.
+        self.catch_up_delay = 0.0
         self.history_errors: deque[Frame] = deque()
         self._websocket: Server | None = None
         self._tcp: asyncio.Server | None = None
@@ -188,6 +192,9 @@ class ModelServer:
 
     async def _catch_up(self, session: Session) -> None:
         start = 0 if self.foreign_tokens or not session.sync else int(session.sync)
+        if self.forgetful and not session.sync:
+            start = len(self.rows)
+        await asyncio.sleep(self.catch_up_delay)
         for row in self.rows[start:]:
             if session.user in self.members(body_of(row)["conversation"]):
                 await session.write(row)

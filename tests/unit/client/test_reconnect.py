@@ -108,6 +108,17 @@ async def test_resumes_from_the_last_token(server: ModelServer, client: Connect)
     assert [session.sync for session in server.sessions] == ["", "00"]
 
 
+async def test_what_is_sent_after_the_start_survives_a_break_that_follows_at_once(
+    server: ModelServer, client: Connect
+) -> None:
+    """A client without a token has started only when it holds one to come back with."""
+    server.forgetful, server.catch_up_delay = True, 0.05
+    async with client("bob") as bob:
+        await server.break_all()
+        await server.append("message", {"conversation": CONVERSATION, "from": "alice", "text": "1"})
+        assert await texts(bob, 1) == ["1"]
+
+
 async def test_gap_is_filled_from_history_and_holds_the_token_back(
     server: ModelServer, client: Connect
 ) -> None:
