@@ -14,7 +14,10 @@ const ANSWER_BYTES: usize = 512 * 1024;
 impl Engine {
     pub(crate) fn answer_query(&mut self, partition: u16, query: &Query, origin: Origin) {
         let catch_up = matches!(query.kind, QueryKind::CatchUp { .. });
-        if catch_up && self.defer_for_link(partition, query, origin) {
+        if catch_up
+            && (self.defer_for_rows(partition, query, origin)
+                || self.defer_for_link(partition, query, origin))
+        {
             return;
         }
         let Some(Some(owned)) = self.owned.get(partition as usize) else {

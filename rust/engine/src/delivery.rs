@@ -118,15 +118,25 @@ impl Engine {
         frame: &ServerFrame<'_>,
         exclude: Option<Handle>,
     ) {
-        for slot in self.sessions_of(arrival.tenant, user) {
-            let Some(handle) = self.io.connections.handle(slot) else {
-                continue;
-            };
-            if exclude == Some(handle) {
-                continue;
+        let Some(user) = self.find_user(arrival.tenant, user) else {
+            return;
+        };
+        // By index: pushing changes connections, never a user's list of them.
+        let mut at = 0;
+        while let Some(&slot) = self.users.get(user).and_then(|u| u.sessions.get(at)) {
+            at += 1;
+            if exclude.is_none() || self.io.connections.handle(slot) != exclude {
+                self.push_live(arrival, slot, frame);
             }
-            self.push_live(arrival, slot, frame);
         }
+    }
+
+    fn find_user(&mut self, tenant: &str, user: &str) -> Option<u32> {
+        self.key_buffer.clear();
+        self.key_buffer.push_str(tenant);
+        self.key_buffer.push('\0');
+        self.key_buffer.push_str(user);
+        self.users.find(&self.key_buffer)
     }
 
     /// Pushes to a session that is live in the row's partition; the others catch up by themselves.
@@ -147,13 +157,8 @@ impl Engine {
     }
 
     /// Slots of a user's connections here.
-    pub(crate) fn sessions_of(&mut self, tenant: &str, user: &str) -> Vec<u32> {
-        self.key_buffer.clear();
-        self.key_buffer.push_str(tenant);
-        self.key_buffer.push('\0');
-        self.key_buffer.push_str(user);
-        self.users
-            .find(&self.key_buffer)
+    fn sessions_of(&mut self, tenant: &str, user: &str) -> Vec<u32> {
+        self.find_user(tenant, user)
             .and_then(|index| self.users.get(index))
             .map(|user| user.sessions.clone())
             .unwrap_or_default()

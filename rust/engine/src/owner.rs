@@ -38,6 +38,10 @@ pub(crate) struct Owned {
     enqueued: u64,
     finished: u64,
     waiting: VecDeque<(u64, Query, Origin)>,
+    /// Rows of a commit are being handed out: this worker's own sessions are behind the committed
+    /// state, and their catch-up pages wait, or they would get those rows twice.
+    handing_out: bool,
+    pages: Vec<(Query, Origin)>,
     in_flight: bool,
 }
 
@@ -53,6 +57,8 @@ impl Owned {
             enqueued: 0,
             finished: 0,
             waiting: VecDeque::new(),
+            handing_out: false,
+            pages: Vec::new(),
             in_flight: false,
         }
     }
@@ -217,9 +223,7 @@ impl Engine {
         for (origin, outcome) in &committed.outcomes {
             self.answer(partition, *origin, outcome_body(partition, outcome));
         }
-        for delivery in &committed.deliveries {
-            self.route(partition, delivery);
-        }
+        self.hand_out(partition, &committed.deliveries, Self::route);
         self.advance_watermark(partition, position);
         self.links_committed(partition, position);
         self.serve_waiting(partition);
@@ -280,6 +284,39 @@ impl Engine {
         } else {
             self.answer_query(partition, query, origin);
         }
+    }
+
+    /// Calls `each` with every delivery, and then serves the catch-up pages asked for meanwhile.
+    pub(crate) fn hand_out(
+        &mut self,
+        partition: u16,
+        deliveries: &[Delivery],
+        each: impl Fn(&mut Self, u16, &Delivery),
+    ) {
+        if let Some(Some(owned)) = self.owned.get_mut(partition as usize) {
+            owned.handing_out = true;
+        }
+        for delivery in deliveries {
+            each(self, partition, delivery);
+        }
+        let Some(Some(owned)) = self.owned.get_mut(partition as usize) else {
+            return;
+        };
+        owned.handing_out = false;
+        for (query, origin) in std::mem::take(&mut owned.pages) {
+            self.answer_query(partition, &query, origin);
+        }
+    }
+
+    /// Whether a catch-up page must wait for the rows that are being handed out.
+    pub(crate) fn defer_for_rows(&mut self, partition: u16, query: &Query, origin: Origin) -> bool {
+        let Some(Some(owned)) = self.owned.get_mut(partition as usize) else {
+            return false;
+        };
+        if owned.handing_out {
+            owned.pages.push((query.clone(), origin));
+        }
+        owned.handing_out
     }
 
     /// Sends a committed row to the workers that it concerns.

@@ -140,19 +140,21 @@ impl Engine {
     /// After a reopening: rows whose commit was not known to live sessions here.
     fn redeliver(&mut self, partition: u16) {
         let mut from = self.watermarks[partition as usize];
+        let mut missed = Vec::new();
         while let Some(owned) = self.owned[partition as usize].as_ref() {
             if self.io.connections.is_empty() {
                 break;
             }
             let page = owned.partition.deliveries_after(from, 1 << 20);
-            for delivery in &page.deliveries {
-                with_arrival(partition, delivery, |arrival| self.arrive(arrival, None));
-            }
+            missed.extend(page.deliveries);
             from = page.through;
             if page.complete {
                 break;
             }
         }
+        self.hand_out(partition, &missed, |engine, partition, delivery| {
+            with_arrival(partition, delivery, |arrival| engine.arrive(arrival, None));
+        });
         if let Some(owned) = self.owned[partition as usize].as_ref() {
             let position = owned.partition.position();
             self.advance_watermark(partition, position);
