@@ -65,6 +65,14 @@ class EngineOptions(TypedDict):
     inbox_bytes_max: int
     rows_memory_bytes: int
     group_members_max: int
+    segment_bytes: int
+    fan_out_slice_us: int
+    fan_out_slice_sockets: int
+    checkpoint_ms: int
+    catch_up_rows: int
+    catch_up_bytes: int
+    events_per_tick: int
+    accepts_per_tick: int
 
 @final
 class Finished:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 
+from imfast.config.affinity import processors
 from imfast.config.schema import Settings
 from imfast.errors import ConfigError
 from imfast.limits import ENVELOPE_BYTES
@@ -33,6 +35,7 @@ def check_rules(settings: Settings) -> None:
             if name < other and port == other_port != 0:
                 raise ConfigError(f"options {name} and {other}: both {port}: must differ")
     _check_sizes(settings)
+    _check_affinity(settings)
     _check_keys(settings)
 
 
@@ -43,14 +46,29 @@ def _check_sizes(settings: Settings) -> None:
             f"option body_bytes_max: {settings.body_bytes_max}: at most frame_bytes_max"
             f" ({frame}) less {ENVELOPE_BYTES.default}"
         )
-    for name in ("send_queue_bytes", "batch_bytes_max", "link_queue_bytes"):
+    for name in ("send_queue_bytes", "batch_bytes_max", "inbox_bytes_max", "link_queue_bytes"):
         value = getattr(settings, name)
         if value < 2 * frame:
             raise ConfigError(f"option {name}: {value}: at least twice frame_bytes_max ({frame})")
+    if settings.page_items_default > settings.page_items_max:
+        raise ConfigError(
+            f"option page_items_default: {settings.page_items_default}: at most page_items_max"
+            f" ({settings.page_items_max})"
+        )
     if settings.connections_max and settings.connections_max < settings.unauthenticated_max:
         raise ConfigError(
             f"option unauthenticated_max: {settings.unauthenticated_max}: at most"
             f" connections_max ({settings.connections_max})"
+        )
+
+
+def _check_affinity(settings: Settings) -> None:
+    possible = os.sched_getaffinity(0)
+    missing = sorted(set(processors(settings.cpu_affinity)) - possible)
+    if missing:
+        raise ConfigError(
+            f"option cpu_affinity: {settings.cpu_affinity!r}: this process may not use processor"
+            f" {missing[0]}, only {','.join(map(str, sorted(possible)))}"
         )
 
 

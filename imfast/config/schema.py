@@ -20,6 +20,7 @@ from pydantic_settings import (
 )
 
 from imfast import limits
+from imfast.config.affinity import parse_affinity
 from imfast.config.option import ENVIRONMENT_PREFIX, option
 from imfast.config.units import parse_bytes, parse_count, parse_seconds
 
@@ -59,6 +60,7 @@ Count = Annotated[int, BeforeValidator(parse_count)]
 Bytes = Annotated[int, BeforeValidator(parse_bytes)]
 Seconds = Annotated[float, BeforeValidator(parse_seconds)]
 AbsolutePath = Annotated[Path, BeforeValidator(_path)]
+Affinity = Annotated[str, BeforeValidator(parse_affinity)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 
 
@@ -208,6 +210,18 @@ class Settings(BaseSettings):
         maximum=limits.PAGE_ITEMS.max,
         when="Items of one page; lower it to bound what one request costs.",
     )
+    page_items_default: Count = option(
+        limits.PAGE_ITEMS_DEFAULT.default,
+        minimum=limits.PAGE_ITEMS_DEFAULT.min,
+        maximum=limits.PAGE_ITEMS_DEFAULT.max,
+        when="Items of a page whose request names no limit; what your clients show at once.",
+    )
+    group_members_max: Count = option(
+        100_000,
+        minimum=2,
+        maximum=1_000_000,
+        when="Members of one group; lower it to bound what one message costs.",
+    )
     send_queue_bytes: Bytes = option(
         1 * MIB,
         unit="bytes",
@@ -220,6 +234,71 @@ class Settings(BaseSettings):
         minimum=16,
         maximum=1 << 20,
         when="Frames that may wait for a slow connection before it is closed.",
+    )
+
+    # The tick of a worker: what it does before it looks at its sockets again.
+    events_per_tick: Count = option(
+        512,
+        minimum=1,
+        maximum=1 << 16,
+        when="Ready sockets read in one tick; lower it for shorter ticks under full load.",
+    )
+    accepts_per_tick: Count = option(
+        64,
+        minimum=1,
+        maximum=1 << 16,
+        when="Connections accepted in one tick; lower it to shield messages from mass reconnects.",
+    )
+    accept_backlog: Count = option(
+        4096,
+        minimum=1,
+        maximum=1 << 16,
+        when="Connections that wait to be accepted, per worker; net.core.somaxconn bounds it.",
+    )
+    control_slice_s: Seconds = option(
+        0.001,
+        unit="seconds",
+        minimum=0.0001,
+        maximum=0.1,
+        when="Time for tokens and other control verbs in one tick; all of it delays messages.",
+    )
+    fan_out_slice_s: Seconds = option(
+        0.001,
+        unit="seconds",
+        minimum=0.0001,
+        maximum=0.1,
+        when="Time for fan-outs in one tick; longer coalesces more and delays other traffic.",
+    )
+    fan_out_slice_sockets: Count = option(
+        256,
+        minimum=1,
+        maximum=1 << 20,
+        when="Sockets of one group written before the next group's turn; lower is fairer.",
+    )
+    checkpoint_s: Seconds = option(
+        1.0,
+        unit="seconds",
+        minimum=0.25,
+        maximum=60,
+        when="How often sessions get a sync token; longer is less traffic, more repeats on resume.",
+    )
+    catch_up_page_rows: Count = option(
+        256,
+        minimum=1,
+        maximum=10_000,
+        when="Rows of one page of a catch-up; lower it to shield live messages from returners.",
+    )
+    catch_up_page_bytes: Bytes = option(
+        128 * KIB,
+        unit="bytes",
+        minimum=4 * KIB,
+        maximum=16 * MIB,
+        when="Bytes of one page of a catch-up; larger is quicker where clients are far behind.",
+    )
+    cpu_affinity: Affinity = option(
+        "off",
+        allowed="auto | off | processors like 0,2-5",
+        when="Processors of the workers in turn; auto: one each. Touch it on dedicated machines.",
     )
 
     # Links and partitions.
@@ -268,6 +347,21 @@ class Settings(BaseSettings):
         minimum=64 * KIB,
         maximum=64 * MIB,
         when="Bytes that share one sync; lower it on slow disks.",
+    )
+
+    inbox_bytes_max: Bytes = option(
+        64 * MIB,
+        unit="bytes",
+        minimum=1 * MIB,
+        maximum=16 * GIB,
+        when="Commands that may wait for a batch, per partition; then senders are slowed down.",
+    )
+    segment_bytes: Bytes = option(
+        64 * MIB,
+        unit="bytes",
+        minimum=1 * MIB,
+        maximum=16 * GIB,
+        when="Length of a log's files; shorter ones free the disk sooner, longer ones are fewer.",
     )
 
     # Who clients are.

@@ -18,8 +18,8 @@ from imfast.errors import ConfigError, PortBusyError
 
 __all__ = ["Address", "Links", "Listeners", "listen", "open_links", "resolve"]
 
-BACKLOG = 4096
-"""Connections that wait for a worker, also while it is replaced; the kernel may lower it."""
+LINK_BACKLOG = 4096
+"""Workers that wait for a worker to accept their links, also while it is replaced."""
 
 SUN_PATH_BYTES_MAX = 107
 """Longest path of a Unix socket: sun_path of 108 bytes less its terminator (unix(7))."""
@@ -59,12 +59,19 @@ def resolve(host: str) -> Address:
 
 
 def listen(
-    address: Address, port: int, count: int, *, option: str, patience_s: float = BUSY_PATIENCE_S
+    address: Address,
+    port: int,
+    count: int,
+    *,
+    option: str,
+    backlog: int = LINK_BACKLOG,
+    patience_s: float = BUSY_PATIENCE_S,
 ) -> list[socket.socket]:
     """Makes `count` sockets that share one port; the kernel spreads connections over them.
 
     Port 0: the kernel chooses for the first, the others join it. `option` names the option in
-    error messages. The sockets do not block.
+    error messages. Up to `backlog` connections wait on each for a worker, also while it is
+    replaced; the kernel may lower it. The sockets do not block.
 
     Raises:
         PortBusyError: the port is in use or may not be used.
@@ -76,7 +83,7 @@ def listen(
         for _ in range(count):
             listener = _bound(address, port, shared=count > 1)
             sockets.append(listener)
-            listener.listen(BACKLOG)
+            listener.listen(backlog)
             listener.setblocking(False)
             port = listener.getsockname()[1]
     except OSError as error:
@@ -200,7 +207,7 @@ def open_links(data_directory: Path, workers: int) -> Links:
             sockets.append(listener)
             listener.bind(str(path))
             path.chmod(0o600)
-            listener.listen(BACKLOG)
+            listener.listen(LINK_BACKLOG)
             listener.setblocking(False)
     except BaseException:
         Links(sockets, paths[: len(sockets)], temporary).close()

@@ -141,10 +141,10 @@ def _open(settings: Settings, stack: ExitStack) -> _Opened:
         raise DataDirectoryError(unusable(settings.data_dir, error)) from None
     stack.callback(links.close)
 
-    workers = settings.worker_count
-    http = listen(address, settings.port, workers, option="port")
+    workers, backlog = settings.worker_count, settings.accept_backlog
+    http = listen(address, settings.port, workers, option="port", backlog=backlog)
     stack.callback(_close_all, http)
-    tcp = listen(address, settings.tcp_port, workers, option="tcp_port")
+    tcp = listen(address, settings.tcp_port, workers, option="tcp_port", backlog=backlog)
     stack.callback(_close_all, tcp)
     [admin] = listen(ADMIN_ADDRESS, settings.admin_port, 1, option="admin_port")
     stack.callback(admin.close)

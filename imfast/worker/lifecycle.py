@@ -16,6 +16,7 @@ import structlog
 import uvloop
 
 from imfast._engine import DataDamagedError, DataFormatError, Engine, Finished
+from imfast.config.affinity import processor_of
 from imfast.config.keys import token_key
 from imfast.config.worker_document import WorkerDocument
 from imfast.errors import ConfigError, ExitCode
@@ -80,7 +81,13 @@ class Worker:
         verbs = Verbs(
             self._engine, authenticator, members_per_call_max=settings.members_per_call_max
         )
-        self._tick = Tick(self._engine, self._partitions, verbs, self._append_failed)
+        self._tick = Tick(
+            self._engine,
+            self._partitions,
+            verbs,
+            self._append_failed,
+            settings.control_slice_s,
+        )
         self._listeners: dict[int, list[int]] = {}
         self._lines = b""
         self._reopening: set[int] = set()
@@ -228,10 +235,20 @@ def _crash(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     os._exit(int(ExitCode.UNEXPECTED))
 
 
+def _pin(document: WorkerDocument) -> None:
+    """Keeps this worker, with the log's thread, on its processor, if it is to have one."""
+    affinity = document.settings.cpu_affinity
+    processor = processor_of(affinity, document.index, os.sched_getaffinity(0))
+    if processor is not None:
+        os.sched_setaffinity(0, {processor})  # threads started from now on inherit it
+        log.info("pinned", processor=processor)
+
+
 def run_worker(document: WorkerDocument) -> int:
     """Runs a worker to its end; returns its exit status."""
     settings = document.settings
     configure_logs(settings.log_level, settings.log_format, server=document.server)
+    _pin(document)
 
     async def serve() -> None:
         await Worker(document).run()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from imfast import limits
 from imfast.config.worker_document import WorkerDocument
 
 if TYPE_CHECKING:
@@ -12,14 +11,9 @@ if TYPE_CHECKING:
 
 __all__ = ["engine_options"]
 
-INBOX_BYTES = 64 << 20
-"""Commands that may wait for a batch: a second's worth of a fast disk's writing."""
-
-GROUP_MEMBERS_MAX = 100_000
-
 
 def engine_options(document: WorkerDocument) -> EngineOptions:
-    """Units become the engine's: bytes and milliseconds."""
+    """Units become the engine's: bytes, milliseconds, microseconds for slices of a tick."""
     settings, layout = document.settings, document.layout
     if settings.connections_max is None:
         raise ValueError("the supervisor resolves connections_max")
@@ -37,7 +31,7 @@ def engine_options(document: WorkerDocument) -> EngineOptions:
         "frame_bytes_max": settings.frame_bytes_max,
         "members_per_call_max": settings.members_per_call_max,
         "page_items_max": settings.page_items_max,
-        "page_items_default": limits.PAGE_ITEMS_DEFAULT.default,
+        "page_items_default": settings.page_items_default,
         "header_bytes_max": settings.header_bytes_max,
         "heartbeat_ms": int(settings.heartbeat_s * 1000),
         "authenticate_ms": int(settings.authenticate_timeout_s * 1000),
@@ -50,7 +44,15 @@ def engine_options(document: WorkerDocument) -> EngineOptions:
         "dedupe_window_ms": int(settings.dedupe_window_s * 1000),
         "batch_commands_max": settings.batch_commands_max,
         "batch_bytes_max": settings.batch_bytes_max,
-        "inbox_bytes_max": INBOX_BYTES,
+        "inbox_bytes_max": settings.inbox_bytes_max,
         "rows_memory_bytes": settings.rows_memory_bytes,
-        "group_members_max": GROUP_MEMBERS_MAX,
+        "group_members_max": settings.group_members_max,
+        "segment_bytes": settings.segment_bytes,
+        "fan_out_slice_us": round(settings.fan_out_slice_s * 1_000_000),
+        "fan_out_slice_sockets": settings.fan_out_slice_sockets,
+        "checkpoint_ms": round(settings.checkpoint_s * 1000),
+        "catch_up_rows": settings.catch_up_page_rows,
+        "catch_up_bytes": settings.catch_up_page_bytes,
+        "events_per_tick": settings.events_per_tick,
+        "accepts_per_tick": settings.accepts_per_tick,
     }

@@ -16,9 +16,6 @@ COMPLETIONS: Final = 1
 REQUESTS: Final = 4
 """Bits of `Engine.poll`."""
 
-CONTROL_BUDGET_S: Final = 0.001
-"""Control verbs of one tick; whatever Python does here is added to every hot message's latency."""
-
 
 class Tick:
     """Moves batches on. It sees batches and control verbs, never a hot message."""
@@ -29,12 +26,17 @@ class Tick:
         partitions: Mapping[int, PartitionOwner],
         verbs: Verbs,
         lost: Callable[[Finished], None],
+        control_slice_s: float,
     ) -> None:
-        """`lost` is told of an append after which the partition takes no more."""
+        """`lost` is told of an append that failed; `control_slice_s` bounds control verbs a tick.
+
+        Whatever Python does in that time is added to every hot message's latency.
+        """
         self._engine = engine
         self._partitions = partitions
         self._verbs = verbs
         self._lost = lost
+        self._control_slice_s = control_slice_s
 
     def __call__(self) -> None:
         engine = self._engine
@@ -45,7 +47,7 @@ class Tick:
                 if finished.failure is not None:
                     self._lost(finished)
         if work & REQUESTS:
-            deadline = perf_counter() + CONTROL_BUDGET_S
+            deadline = perf_counter() + self._control_slice_s
             while (request := engine.take_request()) is not None:
                 self._verbs.decide(request)
                 if perf_counter() >= deadline:

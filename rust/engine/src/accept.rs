@@ -8,9 +8,6 @@ use imfast_session::Session;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 
-/// Connections accepted from one listener in one poll.
-const ACCEPTS_PER_POLL: usize = 64;
-
 /// What a listener speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Speaks {
@@ -62,7 +59,7 @@ impl Engine {
     }
 
     pub(crate) fn accept(&mut self, index: u32) {
-        for _ in 0..ACCEPTS_PER_POLL {
+        for _ in 0..self.config.accepts_per_tick {
             let Some(Some(listener)) = self.listeners.get_mut(index as usize) else {
                 return;
             };

@@ -16,9 +16,6 @@ use crate::users::scoped;
 use imfast_wire::frames::server::{Row, ServerBody, ServerFrame};
 use imfast_wire::frames::token::SyncToken;
 
-/// Rows and bytes of one page.
-const PAGE_ROWS: u32 = 256;
-const PAGE_BYTES: u32 = 128 * 1024;
 /// The next page is asked for once less than this waits for the socket.
 const BACKLOG_BYTES: usize = 64 * 1024;
 /// A catch-up that an unavailable partition holds up is announced without it after this time.
@@ -125,6 +122,7 @@ impl Engine {
     /// Asks for the next page of one partition, unless the socket still has enough to do.
     fn ask_page(&mut self, handle: Handle, partition: u16) {
         let route_clock = self.route_clock;
+        let (rows, bytes) = (self.config.catch_up_rows, self.config.catch_up_bytes);
         let Some(connection) = self.io.connections.resolve_mut(handle) else {
             return;
         };
@@ -146,8 +144,8 @@ impl Engine {
         let kind = QueryKind::CatchUp {
             device: device.into(),
             from,
-            rows: PAGE_ROWS,
-            bytes: PAGE_BYTES,
+            rows,
+            bytes,
         };
         let query = Query { tenant, user, kind };
         self.ask(partition, &query, Waiter::CatchUp { handle, partition });

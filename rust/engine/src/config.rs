@@ -43,4 +43,18 @@ pub struct EngineConfig {
     /// Bytes of rows a partition holds in memory before it takes no more.
     pub rows_bytes: usize,
     pub group_members_max: usize,
+    /// Length at which a segment of a log is followed by a new one.
+    pub segment_bytes: u64,
+    /// How long one tick works on fan-outs, in microseconds, and how many sockets of one group it
+    /// writes before the next group's turn.
+    pub fan_out_slice_us: u64,
+    pub fan_out_slice_sockets: usize,
+    /// How often sessions are told their newest sync token; a multiple of 250.
+    pub checkpoint_ms: u64,
+    /// Rows and bytes of one page of a catch-up.
+    pub catch_up_rows: u32,
+    pub catch_up_bytes: u32,
+    /// Ready descriptors, and new connections of one listener, that one tick takes.
+    pub events_per_tick: usize,
+    pub accepts_per_tick: usize,
 }

@@ -7,7 +7,7 @@
 use crate::accept::Listener;
 use crate::config::EngineConfig;
 use crate::connection::NONE;
-use crate::groups::Groups;
+use crate::groups::{Groups, Slice};
 use crate::io::{Io, IoLimits};
 use crate::links::Links;
 use crate::owner::Owned;
@@ -29,8 +29,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Period of the engine's timer.
 pub(crate) const TICK: Duration = Duration::from_millis(250);
-/// How long a slice of fan-out may take before the loop gets its turn.
-const FAN_OUT_SLICE: Duration = Duration::from_millis(1);
 
 /// What a poll found for the caller to do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -93,7 +91,7 @@ impl Engine {
     /// # Errors
     /// What creating an epoll or its timers reports.
     pub fn new(config: EngineConfig, routes: Arc<RouteTable>) -> Result<Self, Errno> {
-        let poller = Poller::new(TICK)?;
+        let poller = Poller::new(TICK, config.events_per_tick)?;
         let waker = poller.waker()?;
         let completions = Completions::new(move || crate::poller::notify(waker.as_fd()));
         let mut nonce = [0; 8];
@@ -207,9 +205,12 @@ impl Engine {
         for handle in std::mem::take(&mut self.resumable) {
             self.resume(handle);
         }
-        let deadline = Instant::now() + FAN_OUT_SLICE;
+        let slice = Slice {
+            sockets: self.config.fan_out_slice_sockets,
+            deadline: Instant::now() + Duration::from_micros(self.config.fan_out_slice_us),
+        };
         let mut due = std::mem::take(&mut self.checkpoint_due);
-        let mut more = self.groups.run(&mut self.io, deadline, &mut due);
+        let mut more = self.groups.run(&mut self.io, slice, &mut due);
         self.checkpoint_due = due;
         self.io.flush_dirty();
         for slot in self.io.take_drained() {

@@ -20,8 +20,15 @@ use std::time::Instant;
 
 /// A subscriber's place that was vacated while a job ran.
 const HOLE: u32 = u32::MAX;
-/// Sockets that one group may have written before another group's turn.
-const SLICE: usize = 256;
+
+/// How much of the fan-outs one tick does.
+#[derive(Clone, Copy)]
+pub(crate) struct Slice {
+    /// Sockets that one group may have written before another group's turn.
+    pub sockets: usize,
+    /// When the loop gets its turn.
+    pub deadline: Instant,
+}
 
 /// A frame of a run that one connection does not get: its own ephemeral message.
 #[derive(Clone, Copy)]
@@ -247,8 +254,8 @@ impl Groups {
         }
     }
 
-    /// Works off jobs until `deadline`. Returns whether work is left.
-    pub(crate) fn run(&mut self, io: &mut Io, deadline: Instant, due: &mut Vec<u32>) -> bool {
+    /// Works off one slice of the jobs. Returns whether work is left.
+    pub(crate) fn run(&mut self, io: &mut Io, bounds: Slice, due: &mut Vec<u32>) -> bool {
         for group in std::mem::take(&mut self.opened) {
             if let Some(entry) = self.slab.get_mut(group)
                 && entry.open.frames > 0
@@ -262,7 +269,7 @@ impl Groups {
                 continue;
             };
             entry.scheduled = false;
-            slice(entry, io, due);
+            slice(entry, io, bounds.sockets, due);
             if entry.jobs.is_empty() {
                 compact(entry, group, io);
                 if entry.open.frames > 0 {
@@ -272,7 +279,7 @@ impl Groups {
             if !entry.jobs.is_empty() {
                 schedule(entry, group, &mut self.active);
             }
-            if Instant::now() >= deadline {
+            if Instant::now() >= bounds.deadline {
                 break;
             }
         }
@@ -314,12 +321,12 @@ fn seal(entry: &mut LocalGroup) {
     });
 }
 
-/// Gives the first job to the next subscribers.
-fn slice(entry: &mut LocalGroup, io: &mut Io, due: &mut Vec<u32>) {
+/// Gives the first job to the next subscribers, `sockets` at most.
+fn slice(entry: &mut LocalGroup, io: &mut Io, sockets: usize, due: &mut Vec<u32>) {
     let Some(job) = entry.jobs.front_mut() else {
         return;
     };
-    let stop = job.end.min(job.next + SLICE);
+    let stop = job.end.min(job.next + sockets);
     for at in job.next..stop {
         let slot = entry.subscribers[at];
         let Some(connection) = io.connections.get_mut(slot) else {

@@ -81,11 +81,9 @@ pub(crate) struct Poller {
     armed: bool,
 }
 
-const EVENTS_PER_POLL: usize = 512;
-
 impl Poller {
-    /// `tick` is the period of [`Source::Timer`].
-    pub(crate) fn new(tick: Duration) -> Result<Self, Errno> {
+    /// `tick` is the period of [`Source::Timer`]; one poll takes `events` descriptors at most.
+    pub(crate) fn new(tick: Duration, events: usize) -> Result<Self, Errno> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
         let timer = rustix::time::timerfd_create(
@@ -108,7 +106,7 @@ impl Poller {
             epoll,
             wake,
             timer,
-            buffer: Vec::with_capacity(EVENTS_PER_POLL),
+            buffer: Vec::with_capacity(events),
             armed: false,
         };
         poller.add(&poller.wake, Source::Wake, false)?;
@@ -247,7 +245,7 @@ mod tests {
 
     #[test]
     fn arming_twice_wakes_once() {
-        let mut poller = Poller::new(Duration::from_hours(1)).expect("epoll");
+        let mut poller = Poller::new(Duration::from_hours(1), 8).expect("epoll");
         let mut ready = Vec::new();
         poller.arm();
         poller.arm();

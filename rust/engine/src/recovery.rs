@@ -62,6 +62,7 @@ impl Engine {
             u32::from(partition),
             u64::from(self.config.layout_generation),
         );
+        options.segment_bytes = self.config.segment_bytes;
         options.durability = if fsync {
             Durability::Fsync
         } else {

@@ -40,10 +40,12 @@ impl Engine {
         self.routes.beat(self.config.worker.into(), self.ticks);
         self.resume_listeners();
         self.link_timer();
+        if is_due(self.ticks, self.config.checkpoint_ms) {
+            self.send_checkpoints();
+        }
         if self.ticks.is_multiple_of(TICKS_PER_SECOND) {
             self.sweep();
             self.expire();
-            self.send_checkpoints();
             self.nurse_catch_ups();
             self.give_up_waiting();
         }
@@ -118,5 +120,27 @@ impl Engine {
                 self.io.push(slot, &ServerFrame::push(body));
             }
         }
+    }
+}
+
+/// Whether what happens every `period_ms` happens at this tick of the timer.
+fn is_due(tick: u64, period_ms: u64) -> bool {
+    let period = period_ms * TICKS_PER_SECOND / 1000;
+    tick.is_multiple_of(period.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_due;
+
+    #[test]
+    fn a_period_is_counted_in_ticks_of_a_quarter_second() {
+        let due = |period_ms| (1..=12).filter(|tick| is_due(*tick, period_ms)).count();
+        assert_eq!([due(250), due(500), due(1000), due(3000)], [12, 6, 3, 1]);
+    }
+
+    #[test]
+    fn a_period_below_a_tick_is_every_tick() {
+        assert!((1..=4).all(|tick| is_due(tick, 0)));
     }
 }

@@ -39,6 +39,14 @@ pub(crate) struct Options {
     inbox_bytes_max: usize,
     rows_memory_bytes: usize,
     group_members_max: usize,
+    segment_bytes: u64,
+    fan_out_slice_us: u64,
+    fan_out_slice_sockets: usize,
+    checkpoint_ms: u64,
+    catch_up_rows: u32,
+    catch_up_bytes: u32,
+    events_per_tick: usize,
+    accepts_per_tick: usize,
 }
 
 impl Options {
@@ -92,6 +100,14 @@ impl Options {
             inbox_bytes: self.inbox_bytes_max,
             rows_bytes: self.rows_memory_bytes,
             group_members_max: self.group_members_max,
+            segment_bytes: self.segment_bytes,
+            fan_out_slice_us: self.fan_out_slice_us,
+            fan_out_slice_sockets: self.fan_out_slice_sockets,
+            checkpoint_ms: self.checkpoint_ms,
+            catch_up_rows: self.catch_up_rows,
+            catch_up_bytes: self.catch_up_bytes,
+            events_per_tick: self.events_per_tick,
+            accepts_per_tick: self.accepts_per_tick,
         })
     }
 }
