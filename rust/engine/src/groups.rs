@@ -14,6 +14,7 @@ use crate::send_queue::Shared;
 use hashbrown::HashMap;
 use imfast_session::Encoding;
 use imfast_wire::frames::server::ServerFrame;
+use imfast_wire::websocket::deflate::Deflater;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Instant;
@@ -89,6 +90,7 @@ impl LocalGroup {
 pub(crate) struct Groups {
     by_key: HashMap<Rc<str>, u32>,
     slab: crate::slab::Slab<LocalGroup>,
+    deflater: Deflater,
     /// Groups with jobs, in turn.
     active: VecDeque<u32>,
     /// Groups with an open run and no job.
@@ -231,14 +233,14 @@ impl Groups {
         let run = &mut entry.open;
         let mut exclusion = Exclusion {
             slot: HOLE,
-            start: [0; 3],
-            end: [0; 3],
+            start: [0; Encoding::COUNT],
+            end: [0; Encoding::COUNT],
         };
         for encoding in Encoding::ALL {
             let at = encoding as usize;
             exclusion.start[at] = run.buffers[at].len() as u32;
             if entry.by_encoding[at] > 0 {
-                encoding.write(frame, &mut run.buffers[at]);
+                encoding.write(frame, &mut self.deflater, &mut run.buffers[at]);
             }
             exclusion.end[at] = run.buffers[at].len() as u32;
         }
@@ -393,3 +395,6 @@ fn renumber(io: &mut Io, slot: u32, group: u32, index: u32) {
         subscription.index = index;
     }
 }
+
+#[cfg(test)]
+mod model_test;
