@@ -13,8 +13,11 @@ use crate::failure::{Doing as _, Failure};
 
 /// What [`Connection::read`] found.
 pub(crate) enum Read {
-    /// `buffer` begins with that many bytes, those of an earlier cut frame first.
-    Bytes(usize),
+    /// `buffer` begins with `bytes`, those of an earlier cut frame first; `fresh` were read now.
+    Bytes {
+        bytes: usize,
+        fresh: usize,
+    },
     Nothing,
 }
 
@@ -91,7 +94,10 @@ impl Connection {
         front.copy_from_slice(&self.cut);
         match recv(&self.fd, rest, RecvFlags::empty()) {
             Ok((0, _)) => Err(Failure::Said("the server closed a connection".into())),
-            Ok((bytes, _)) => Ok(Read::Bytes(kept + bytes)),
+            Ok((fresh, _)) => Ok(Read::Bytes {
+                bytes: kept + fresh,
+                fresh,
+            }),
             Err(Errno::AGAIN | Errno::INTR) => Ok(Read::Nothing),
             Err(errno) => Err(Failure::System("recv", errno)),
         }

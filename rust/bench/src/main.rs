@@ -19,6 +19,7 @@ mod pace;
 mod poller;
 mod pool;
 mod scenario;
+mod tcp_info;
 mod transport;
 
 use std::process::ExitCode;

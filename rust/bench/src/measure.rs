@@ -26,6 +26,7 @@ pub(crate) struct Meter<'a> {
     began_ns: u64,
     own_ns: u64,
     server_ns: u64,
+    machine_busy_seconds: f64,
 }
 
 /// What a [`Meter`] read.
@@ -36,6 +37,8 @@ pub(crate) struct Reading {
     pub client_cpu_share: f64,
     /// By all threads of the processes given; 0 when none were.
     pub server_cpu_seconds: f64,
+    /// Cores that anything on this machine kept busy, ourselves and the server included.
+    pub machine_busy_cores: f64,
 }
 
 impl<'a> Meter<'a> {
@@ -43,6 +46,7 @@ impl<'a> Meter<'a> {
         Self {
             server_pids,
             server_ns: server_cpu_ns(server_pids),
+            machine_busy_seconds: machine_busy_seconds(),
             own_ns: nanoseconds(ClockId::ThreadCPUTime),
             began_ns: now_ns(),
         }
@@ -51,11 +55,13 @@ impl<'a> Meter<'a> {
     pub(crate) fn read(&self) -> Reading {
         let elapsed_ns = (now_ns() - self.began_ns).max(1);
         let own_ns = nanoseconds(ClockId::ThreadCPUTime) - self.own_ns;
+        let machine = machine_busy_seconds() - self.machine_busy_seconds;
         let server_ns = server_cpu_ns(self.server_pids).saturating_sub(self.server_ns);
         Reading {
             seconds: elapsed_ns as f64 / 1e9,
             client_cpu_share: own_ns as f64 / elapsed_ns as f64,
             server_cpu_seconds: server_ns as f64 / 1e9,
+            machine_busy_cores: machine / elapsed_ns as f64 * 1e9,
         }
     }
 }
@@ -68,6 +74,7 @@ impl Reading {
             "client_cpu_share": self.client_cpu_share,
             "saturated": self.client_cpu_share > SATURATED_SHARE,
             "server_cpu_seconds": self.server_cpu_seconds,
+            "machine_busy_cores": self.machine_busy_cores,
         })
     }
 }
@@ -81,6 +88,22 @@ fn server_cpu_ns(pids: &[u32]) -> u64 {
         .filter_map(|task| fs::read_to_string(task.ok()?.path().join("schedstat")).ok())
         .filter_map(|text| text.split(' ').next()?.parse::<u64>().ok())
         .sum()
+}
+
+/// The first line of `/proc/stat` without idle and waiting for disks, in ticks of 10 ms.
+fn machine_busy_seconds() -> f64 {
+    const TICKS_PER_SECOND: f64 = 100.0;
+    const IDLE_AND_IOWAIT: std::ops::RangeInclusive<usize> = 3..=4;
+    // User time includes guests', which come last: eight numbers are all there is to add up.
+    const NUMBERS: usize = 8;
+    let text = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let line = text.lines().next().unwrap_or_default();
+    let ticks = line.split_whitespace().skip(1).take(NUMBERS).enumerate();
+    ticks
+        .filter(|(index, _)| !IDLE_AND_IOWAIT.contains(index))
+        .filter_map(|(_, text)| text.parse::<f64>().ok())
+        .sum::<f64>()
+        / TICKS_PER_SECOND
 }
 
 /// A distribution of times, in nanoseconds, with three significant digits.

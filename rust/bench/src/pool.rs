@@ -8,6 +8,7 @@ use crate::connection::{Connection, Read};
 use crate::failure::Failure;
 use crate::measure::Latencies;
 use crate::poller::{Poller, Ready, ready};
+use crate::tcp_info;
 use crate::transport::{Incoming, Transport};
 use imfast_wire::frames::client::ClientFrame;
 
@@ -48,6 +49,11 @@ impl<T: Transport> Pool<T> {
         self.connections.len()
     }
 
+    /// Segments with data that the server sent to connection `index`, of all time.
+    pub(crate) fn segments_received(&self, index: usize) -> Result<u64, Failure> {
+        tcp_info::segments_received(&self.connections[index].fd)
+    }
+
     /// Waits until `at_ns` at the latest; fills `events` with what is ready.
     pub(crate) fn wait(&mut self, at_ns: u64, events: &mut Vec<Ready>) -> Result<(), Failure> {
         events.clear();
@@ -55,26 +61,26 @@ impl<T: Transport> Pool<T> {
         Ok(())
     }
 
-    /// Does what `event` asks for; every frame that arrived goes to `each`.
+    /// Does what `event` asks for; every frame that arrived goes to `each`. Returns the bytes read.
     #[inline]
     pub(crate) fn handle(
         &mut self,
         event: Ready,
         mut each: impl FnMut(&[u8]),
-    ) -> Result<(), Failure> {
+    ) -> Result<usize, Failure> {
         let Some(index) = event.index else {
-            return Ok(());
+            return Ok(0);
         };
         if event.writable {
             self.connections[index].flush()?;
             self.want(index, false)?;
         }
         if !event.readable {
-            return Ok(());
+            return Ok(0);
         }
         let connection = &mut self.connections[index];
-        let Read::Bytes(bytes) = connection.read(&mut self.buffer)? else {
-            return Ok(());
+        let Read::Bytes { bytes, fresh } = connection.read(&mut self.buffer)? else {
+            return Ok(0);
         };
         let (transport, out) = (self.transport, &mut self.out);
         out.clear();
@@ -87,7 +93,7 @@ impl<T: Transport> Pool<T> {
         if !self.out.is_empty() {
             self.flush_out(index)?;
         }
-        Ok(())
+        Ok(fresh)
     }
 
     /// Sends one frame in a write of its own.

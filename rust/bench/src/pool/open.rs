@@ -124,7 +124,8 @@ impl<T: Transport> Pool<T> {
                 self.authenticate(index, &[], opening).map(|_| false)
             }
             Stage::Greeted if event.readable => {
-                let Read::Bytes(bytes) = self.connections[index].read(&mut self.buffer)? else {
+                let Read::Bytes { bytes, .. } = self.connections[index].read(&mut self.buffer)?
+                else {
                     return Ok(false);
                 };
                 let input = self.buffer[..bytes].to_vec();
@@ -133,7 +134,7 @@ impl<T: Transport> Pool<T> {
                 Ok(false)
             }
             Stage::Authenticating => self.finish(event, index, opening),
-            _ => self.handle(event, |_| ()).map(|()| false),
+            _ => self.handle(event, |_| ()).map(|_| false),
         }
     }
 

@@ -62,6 +62,8 @@ struct Tally<'a> {
     /// Deliveries of a sender's message to itself.
     own: u64,
     surplus: u64,
+    /// That all connections read.
+    bytes: u64,
     first_error: Option<String>,
     measure_ns: std::ops::Range<u64>,
     delivery: Latencies,
@@ -83,13 +85,13 @@ pub(crate) fn run<T: Transport>(
     let mut messages = Messages::new(options);
     let mut phases = Phases::new(options);
     let mut pace = options.rate.map(|rate| Pace::new(now_ns(), rate));
-    let (mut from, mut to) = ((0, 0), (0, 0));
+    let (mut from, mut to) = ((0, 0, 0), (0, 0, 0));
     let mut lag = Latencies::new();
     let mut events = Vec::new();
     let mut every: Vec<usize> = (0..pairs * 2).collect();
     while phases.phase != Phase::Over {
         let now = now_ns();
-        let mark = (tally.answered, tally.delivered);
+        let mark = (tally.answered, tally.delivered, tally.bytes);
         if phases.advance(now, tally.is_settled()) {
             match phases.phase {
                 Phase::Measured => {
@@ -126,7 +128,8 @@ pub(crate) fn run<T: Transport>(
                 continue;
             };
             let (tally, now) = (&mut tally, now_ns());
-            pool.handle(*event, |frame| tally.take(transport, index, frame, now))?;
+            let bytes = pool.handle(*event, |frame| tally.take(transport, index, frame, now))?;
+            tally.bytes += bytes as u64;
             if pace.is_none() && phases.sending() {
                 for one in [index, index ^ 1] {
                     refill(&mut pool, tally, &mut messages, options, users, one)?;
@@ -146,6 +149,7 @@ pub(crate) fn run<T: Transport>(
     result["connections"] = json!(pairs * 2);
     result["messages"] = json!(done);
     result["messages_per_second"] = json!(done as f64 / reading.seconds);
+    result["received_bytes_per_message"] = json!((to.2 - from.2) as f64 / done.max(1) as f64);
     result["answered"] = json!(answered);
     result["delivered"] = json!(delivered);
     result["server_cpu_us_per_message"] =
@@ -210,6 +214,7 @@ impl<'a> Tally<'a> {
             failed: 0,
             own: 0,
             surplus: 0,
+            bytes: 0,
             first_error: None,
             measure_ns: u64::MAX..u64::MAX,
             delivery: Latencies::new(),

@@ -26,6 +26,7 @@ struct Arrivals {
     /// Messages at each connection; the publisher's own stay 0.
     received: Vec<u64>,
     total: u64,
+    /// That subscribers read, framing and other frames included.
     bytes: u64,
     acked: u64,
     failed: u64,
@@ -50,19 +51,18 @@ pub(crate) fn run<T: Transport>(
     let mut phases = Phases::new(options);
     let mut pace = options.rate.map(|rate| Pace::new(now_ns(), rate));
     let (mut events, mut sent) = (Vec::new(), 0u64);
-    let (mut from, mut to) = ((0, 0, 0), (0, 0, 0));
+    let (mut from, mut to) = (Mark::default(), Mark::default());
     let mut lag = Latencies::new();
     while phases.phase != Phase::Over {
         let now = now_ns();
-        let mark = (arrivals.total, arrivals.bytes, arrivals.acked);
         let settled = arrivals.total >= sent * subscribers && arrivals.done() >= sent;
         if phases.advance(now, settled) {
             match phases.phase {
                 Phase::Measured => {
-                    from = mark;
+                    from = Mark::of(&arrivals, &pool)?;
                     arrivals.measure_from_ns = now;
                 }
-                Phase::Drain => to = mark,
+                Phase::Drain => to = Mark::of(&arrivals, &pool)?,
                 _ => {}
             }
         }
@@ -95,23 +95,28 @@ pub(crate) fn run<T: Transport>(
         let until = pace.as_ref().map_or(u64::MAX, Pace::next_ns);
         pool.wait(phases.until_ns.min(until).max(now), &mut events)?;
         for event in &events {
-            let arrivals = &mut arrivals;
             let at = event.index.unwrap_or(0);
             let now = if pace.is_some() { now_ns() } else { 0 };
-            pool.handle(*event, |frame| arrivals.take(transport, at, frame, now))?;
+            let bytes = pool.handle(*event, |frame| arrivals.take(transport, at, frame, now))?;
+            if at != PUBLISHER {
+                arrivals.bytes += bytes as u64;
+            }
         }
         arrivals.forget_old(pace.is_some());
     }
     let reading = phases
         .reading
         .ok_or_else(|| Failure::Said("no measured time".into()))?;
-    let (delivered, bytes, acked) = (to.0 - from.0, to.1 - from.1, to.2 - from.2);
+    let delivered = to.delivered - from.delivered;
+    let acked = to.acked - from.acked;
+    let per_delivery = |from: u64, to: u64| (to - from) as f64 / delivered.max(1) as f64;
     let mut result = reading.fields();
     result["subscribers"] = json!(subscribers);
     result["delivered"] = json!(delivered);
     result["delivered_per_second"] = json!(delivered as f64 / reading.seconds);
     result["acked_per_second"] = json!(acked as f64 / reading.seconds);
-    result["mean_frame_bytes"] = json!(bytes as f64 / delivered.max(1) as f64);
+    result["wire_bytes_per_frame"] = json!(per_delivery(from.bytes, to.bytes));
+    result["frames_per_send"] = json!(1.0 / per_delivery(from.segments, to.segments));
     result["server_cpu_us_per_delivery"] =
         json!(reading.server_cpu_seconds * 1e6 / delivered.max(1) as f64);
     let expected = (sent - arrivals.failed) * subscribers;
@@ -123,6 +128,28 @@ pub(crate) fn run<T: Transport>(
         result["send_lag"] = lag.fields();
     }
     Ok(result)
+}
+
+/// Counts at one moment.
+#[derive(Default)]
+struct Mark {
+    delivered: u64,
+    acked: u64,
+    bytes: u64,
+    /// Segments that the subscribers received, of all time.
+    segments: u64,
+}
+
+impl Mark {
+    fn of<T: Transport>(arrivals: &Arrivals, pool: &Pool<T>) -> Result<Self, Failure> {
+        let segments = (PUBLISHER + 1..pool.len()).map(|index| pool.segments_received(index));
+        Ok(Self {
+            delivered: arrivals.total,
+            acked: arrivals.acked,
+            bytes: arrivals.bytes,
+            segments: segments.sum::<Result<u64, Failure>>()?,
+        })
+    }
 }
 
 fn send<T: Transport>(
@@ -172,7 +199,6 @@ impl Arrivals {
             if at != PUBLISHER {
                 self.received[at] += 1;
                 self.total += 1;
-                self.bytes += frame.len() as u64;
                 if now_ns != 0 {
                     self.record(at, now_ns);
                 }

@@ -1,0 +1,45 @@
+"""What benchmarks share: the native programs, built once, and the table at the end."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+import pytest
+
+from benchmarks.flow.figures import TABLE
+from benchmarks.flow.programs import Limits, build_generator
+from imfast._engine import build_info
+
+
+@pytest.fixture(scope="session")
+def generator() -> Path:
+    """The load generator."""
+    return build_generator()
+
+
+@pytest.fixture(scope="session")
+def limits(tmp_path_factory: pytest.TempPathFactory) -> Limits:
+    """The limits."""
+    return Limits(tmp_path_factory.mktemp("limits"))
+
+
+def pytest_collection_modifyitems() -> None:
+    """Debug builds are not measured."""
+    info = build_info()
+    if info["profile"] != "release":
+        raise pytest.UsageError(f"this is a {info['profile']} build; benchmarks need a release one")
+
+
+def pytest_report_header() -> str:
+    load = os.getloadavg()[0]
+    return f"machine: {os.cpu_count()} cores, Linux {platform.release()}, load before: {load:.1f}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if not TABLE.rows:
+        return
+    terminalreporter.section("figures: median (min-max)")
+    for line in TABLE.lines():
+        terminalreporter.write_line(line)
