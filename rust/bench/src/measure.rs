@@ -17,8 +17,10 @@ fn nanoseconds(clock: ClockId) -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// A generator that is busy for more than this share of an open loop measured itself.
+/// A generator that is busy for more than this share of an open loop measured itself,
 const SATURATED_SHARE: f64 = 0.95;
+/// and so did one that is this late when it ends.
+const SATURATED_BEHIND_NS: u64 = 100_000_000;
 
 /// CPU time from one moment to another.
 pub(crate) struct Meter<'a> {
@@ -39,6 +41,8 @@ pub(crate) struct Reading {
     pub server_cpu_seconds: f64,
     /// Cores that anything on this machine kept busy, ourselves and the server included.
     pub machine_busy_cores: f64,
+    /// How late an open loop was in the end.
+    pub behind_ns: u64,
 }
 
 impl<'a> Meter<'a> {
@@ -62,6 +66,7 @@ impl<'a> Meter<'a> {
             client_cpu_share: own_ns as f64 / elapsed_ns as f64,
             server_cpu_seconds: server_ns as f64 / 1e9,
             machine_busy_cores: machine / elapsed_ns as f64 * 1e9,
+            behind_ns: 0,
         }
     }
 }
@@ -72,7 +77,9 @@ impl Reading {
         json!({
             "seconds": self.seconds,
             "client_cpu_share": self.client_cpu_share,
-            "saturated": self.client_cpu_share > SATURATED_SHARE,
+            "saturated": self.client_cpu_share > SATURATED_SHARE
+                || self.behind_ns > SATURATED_BEHIND_NS,
+            "behind_ms": self.behind_ns as f64 / 1e6,
             "server_cpu_seconds": self.server_cpu_seconds,
             "machine_busy_cores": self.machine_busy_cores,
         })

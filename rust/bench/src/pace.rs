@@ -22,6 +22,11 @@ impl Pace {
         self.began_ns + (self.taken as f64 / self.rate * 1e9) as u64
     }
 
+    /// How late the next message is.
+    pub(crate) fn behind_ns(&self, now_ns: u64) -> u64 {
+        now_ns.saturating_sub(self.next_ns())
+    }
+
     /// Takes the next message if its time has come: its number and its intended time.
     pub(crate) fn take(&mut self, now_ns: u64) -> Option<(u64, u64)> {
         let at_ns = self.next_ns();
@@ -42,6 +47,7 @@ mod tests {
         assert_eq!(pace.take(999), None);
         assert_eq!(pace.take(1_000), Some((0, 1_000)));
         assert_eq!(pace.take(1_000), None);
+        assert_eq!((pace.behind_ns(1_500), pace.behind_ns(4_500)), (0, 2_500));
         let late: Vec<_> = std::iter::from_fn(|| pace.take(4_500)).collect();
         assert_eq!(late, [(1, 2_000), (2, 3_000), (3, 4_000)]);
         assert_eq!(pace.next_ns(), 5_000);

@@ -21,6 +21,9 @@ use crate::pace::Pace;
 use crate::pool::{Pool, User};
 use crate::transport::{Kind, Transport};
 
+/// Paced messages sent before the next look at what arrived.
+const SENDS_PER_TURN: usize = 256;
+
 /// One connection's own messages.
 #[derive(Default)]
 struct Sender {
@@ -101,12 +104,14 @@ pub(crate) fn run<T: Transport>(
                 Phase::Drain => {
                     to = mark;
                     tally.measure_ns.end = now;
+                    phases.note_pace(pace.as_ref());
                 }
                 _ => {}
             }
         }
         if let Some(pace) = pace.as_mut().filter(|_| phases.sending()) {
-            while let Some((number, at_ns)) = pace.take(now_ns()) {
+            // So that what arrives meanwhile does not wait for a generator that is late.
+            for (number, at_ns) in std::iter::from_fn(|| pace.take(now_ns())).take(SENDS_PER_TURN) {
                 let index = (number % (pairs as u64 * 2)) as usize;
                 burn(options.burn);
                 let mut batch = pool.batch();

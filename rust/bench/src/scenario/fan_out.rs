@@ -62,16 +62,17 @@ pub(crate) fn run<T: Transport>(
                     from = Mark::of(&arrivals, &pool)?;
                     arrivals.measure_from_ns = now;
                 }
-                Phase::Drain => to = Mark::of(&arrivals, &pool)?,
+                Phase::Drain => {
+                    to = Mark::of(&arrivals, &pool)?;
+                    phases.note_pace(pace.as_ref());
+                }
                 _ => {}
             }
         }
         if phases.sending() {
             let mut due = Vec::new();
             if let Some(pace) = &mut pace {
-                while let Some((_, at_ns)) = pace.take(now) {
-                    due.push(at_ns);
-                }
+                due.extend(std::iter::from_fn(|| pace.take(now)).map(|(_, at_ns)| at_ns));
             } else {
                 let done = arrivals.done().min(arrivals.total / subscribers);
                 due.resize((options.window.saturating_sub(sent - done)) as usize, now);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::measure::{Meter, Reading, now_ns};
 use crate::options::Options;
+use crate::pace::Pace;
 
 /// What is open after the measured time is waited for this long.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -41,6 +42,13 @@ impl<'a> Phases<'a> {
 
     pub(crate) fn sending(&self) -> bool {
         matches!(self.phase, Phase::WarmUp | Phase::Measured)
+    }
+
+    /// Tells, when the measured time ends, how far an open loop is behind.
+    pub(crate) fn note_pace(&mut self, pace: Option<&Pace>) {
+        if let (Some(reading), Some(pace)) = (&mut self.reading, pace) {
+            reading.behind_ns = pace.behind_ns(now_ns());
+        }
     }
 
     /// Goes on to the next phase when its time has come; true when it did. `settled`: nothing
