@@ -17,6 +17,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "log": frozenset({"wire"}),
     "routes": frozenset({"wire"}),
     "engine": frozenset({"wire", "session", "partition", "log", "routes"}),
+    "micro": frozenset({"wire", "partition", "routes", "engine"}),
     "bench": frozenset({"wire", "engine"}),
     "python": frozenset({"wire", "partition", "engine", "bench"}),
 }

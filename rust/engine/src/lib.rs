@@ -15,6 +15,8 @@ mod groups;
 mod input;
 mod io;
 mod links;
+#[cfg(feature = "micro")]
+pub mod micro;
 mod origin;
 mod owner;
 mod poller;

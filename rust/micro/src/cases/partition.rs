@@ -1,0 +1,114 @@
+//! A partition's part of a batch of 256 sends: begin, finish, commit. The numbering between them
+//! is the Cython sequencer's and counted there.
+
+use crate::callgrind::counted;
+use imfast_partition::{Incoming, Limits, Partition, PartitionConfig};
+use imfast_wire::frames::id;
+use imfast_wire::protobuf::{put_bytes, put_message};
+use std::collections::VecDeque;
+use std::hint::black_box;
+
+const BATCH: usize = 256;
+const BATCHES_BEFORE: usize = 16;
+const BATCHES: usize = 16;
+const CONVERSATIONS: usize = 1_000;
+const TENANT: &[u8] = b"default";
+const TIME_MS: u64 = 1_763_899_999_000;
+
+/// A logged send of 128 bytes with a key.
+fn send(user: &str, peer: &str, key: u64) -> Vec<u8> {
+    let mut content = Vec::new();
+    put_bytes(&mut content, 7, &[b'x'; 128]);
+    let mut body = Vec::new();
+    put_bytes(&mut body, 1, peer.as_bytes());
+    put_bytes(&mut body, 2, &content);
+    let conversation = id::direct_conversation(TENANT, user, peer);
+    let mut out = Vec::new();
+    put_bytes(&mut out, 1, TENANT);
+    put_bytes(&mut out, 2, user.as_bytes());
+    put_bytes(&mut out, 3, &key.to_le_bytes());
+    put_bytes(&mut out, 4, conversation.as_bytes());
+    put_message(&mut out, 8, &body);
+    out
+}
+
+fn batch(number: usize) -> VecDeque<Incoming<usize>> {
+    let first = number * BATCH;
+    (first..first + BATCH)
+        .map(|message| {
+            // A step that is prime to the number of conversations visits all of them.
+            let pair = message * 389 % CONVERSATIONS;
+            let (user, peer) = (format!("user-{pair}"), format!("peer-{pair}"));
+            Incoming {
+                command: send(&user, &peer, message as u64),
+                origin: message,
+            }
+        })
+        .collect()
+}
+
+/// Numbers every record as new, as the sequencer would for keys it has not seen.
+#[derive(Default)]
+struct Numbers {
+    heads: Vec<u64>,
+    position: u64,
+}
+
+impl Numbers {
+    fn number(&mut self, records: &mut [u8]) {
+        for record in records.chunks_exact_mut(64) {
+            let mut conversation = [0; 4];
+            conversation.copy_from_slice(&record[24..28]);
+            let conversation = u32::from_le_bytes(conversation) as usize;
+            if conversation >= self.heads.len() {
+                self.heads.resize(conversation + 1, 0);
+            }
+            self.heads[conversation] += 1;
+            self.position += 1;
+            record[29] = 2;
+            record[32..40].copy_from_slice(&self.heads[conversation].to_le_bytes());
+            record[40..48].copy_from_slice(&self.position.to_le_bytes());
+            record[48..56].copy_from_slice(&self.position.to_le_bytes());
+        }
+    }
+}
+
+pub(crate) fn run() {
+    let mut partition = Partition::new(PartitionConfig {
+        partition: 0,
+        count: 1,
+        layout_generation: 1,
+        hash_secret: [7; 16],
+        limits: Limits::default(),
+    });
+    let mut numbers = Numbers::default();
+    // Every conversation is there, and the tables have grown, before counting begins.
+    for number in 0..BATCHES_BEFORE {
+        fold(&mut partition, &mut numbers, &mut batch(number), number);
+    }
+    let mut later: Vec<_> = (BATCHES_BEFORE..BATCHES_BEFORE + BATCHES)
+        .map(|number| (number, batch(number)))
+        .collect();
+    counted("partition_fold_256", BATCHES * BATCH, || {
+        for (number, incoming) in &mut later {
+            fold(&mut partition, &mut numbers, incoming, *number);
+        }
+    });
+}
+
+fn fold(
+    partition: &mut Partition<usize>,
+    numbers: &mut Numbers,
+    incoming: &mut VecDeque<Incoming<usize>>,
+    batch: usize,
+) {
+    partition.begin(TIME_MS + batch as u64, incoming, BATCH, usize::MAX);
+    numbers.number(partition.records_mut().0);
+    let logged = partition.finish().expect("numbered as agreed");
+    let committed = partition.commit();
+    assert_eq!(
+        (logged.count as usize, committed.deliveries.len()),
+        (BATCH, BATCH)
+    );
+    black_box((logged, committed));
+}

@@ -1,0 +1,30 @@
+//! A connection's send queue: a burst of small answers, and views of a shared run.
+
+use super::OPERATIONS;
+use crate::callgrind::counted;
+use imfast_engine::micro::Queue;
+use std::hint::black_box;
+
+const FRAME: [u8; 130] = [b'x'; 130];
+
+pub(crate) fn run() {
+    let mut queue = Queue::default();
+    for _ in 0..2 {
+        append(&mut queue);
+        queue.clear();
+    }
+    counted("send_queue_append_130", OPERATIONS, || append(&mut queue));
+    queue.clear();
+    let shared = Queue::shared(FRAME.repeat(16));
+    counted("send_queue_append_shared_16", OPERATIONS, || {
+        for _ in 0..OPERATIONS {
+            queue.append_shared(black_box(&shared), 16);
+        }
+    });
+}
+
+fn append(queue: &mut Queue) {
+    for _ in 0..OPERATIONS {
+        queue.append(black_box(&FRAME));
+    }
+}
