@@ -15,6 +15,7 @@ __all__ = [
     "clear_worker",
     "create_route_table",
     "heartbeat",
+    "serve_echo",
 ]
 
 __version__: Final[str]
@@ -30,6 +31,7 @@ def build_info() -> BuildInfo: ...
 def create_route_table(buckets: int) -> int: ...
 def clear_worker(fd: int, worker: int) -> None: ...
 def heartbeat(fd: int, worker: int) -> int: ...
+def serve_echo(fd: int) -> None: ...
 
 class DataDamagedError(RuntimeError): ...
 class DataFormatError(RuntimeError): ...
@@ -45,6 +47,7 @@ class EngineOptions(TypedDict):
     hash_secret: bytes
     link_paths: list[str]
     allowed_origins: list[str]
+    compression: bool
     body_bytes_max: int
     frame_bytes_max: int
     members_per_call_max: int

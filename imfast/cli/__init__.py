@@ -12,6 +12,7 @@ __all__ = ["main"]
 
 _COMMANDS = {
     "config": "Show every option, its value and where that came from.",
+    "dev-echo": "Echo WebSocket messages, for conformance suites.",
     "send": "Send one message.",
     "serve": "Run the server.",
     "tail": "Print messages as they arrive.",
@@ -21,7 +22,7 @@ _COMMANDS = {
 
 
 class _LazyGroup(click.Group):
-    """Finds a subcommand `x` as `imfast.cli.x.command`."""
+    """Finds a subcommand `x-y` as `imfast.cli.x_y.command`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -29,7 +30,7 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = import_module(f"imfast.cli.{cmd_name}").command
+        command: click.Command = import_module(f"imfast.cli.{cmd_name.replace('-', '_')}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

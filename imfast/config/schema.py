@@ -144,6 +144,10 @@ class Settings(BaseSettings):
         allowed="origins like https://chat.example, comma-separated; * for any",
         when="Web pages that may connect besides those served from the same host.",
     )
+    compression: Literal["off", "on"] = option(
+        "off",
+        when="permessage-deflate for clients that offer it; for slow links, at some 20 us a frame.",
+    )
     connections_max: Count | None = option(
         None,
         minimum=1,

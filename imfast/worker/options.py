@@ -27,6 +27,7 @@ def engine_options(document: WorkerDocument) -> EngineOptions:
         "hash_secret": bytes.fromhex(layout.hash_secret),
         "link_paths": list(document.link_paths),
         "allowed_origins": list(settings.allowed_origins),
+        "compression": settings.compression == "on",
         "body_bytes_max": settings.body_bytes_max,
         "frame_bytes_max": settings.frame_bytes_max,
         "members_per_call_max": settings.members_per_call_max,

@@ -21,6 +21,8 @@ pub struct EngineConfig {
     /// Unix sockets of the workers' links, by worker.
     pub link_paths: Vec<String>,
     pub origins: OriginPolicy,
+    /// Whether clients that offer permessage-deflate get it.
+    pub compression: bool,
     pub limits: Limits,
     pub http_head_bytes: usize,
     pub page_items_default: u32,

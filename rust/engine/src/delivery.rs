@@ -223,7 +223,11 @@ impl Engine {
         });
         let mut encoded: [Vec<u8>; imfast_session::Encoding::COUNT] = Default::default();
         for encoding in imfast_session::Encoding::ALL {
-            encoding.write(&frame, &mut encoded[encoding as usize]);
+            encoding.write(
+                &frame,
+                &mut self.io.deflater,
+                &mut encoded[encoding as usize],
+            );
         }
         for slot in std::mem::take(&mut self.checkpoint_due) {
             let Some(connection) = self.io.connections.get_mut(slot) else {

@@ -20,6 +20,7 @@ use imfast_routes::RouteTable;
 use imfast_session::Policy;
 use imfast_wire::frames::codes;
 use imfast_wire::frames::server::{ServerBody, ServerFrame};
+use imfast_wire::websocket::deflate::Inflater;
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 use std::cmp::Reverse;
@@ -78,6 +79,7 @@ pub struct Engine {
     ready: Vec<Ready>,
     pub(crate) buffer: Vec<u8>,
     pub(crate) output: Vec<u8>,
+    pub(crate) inflater: Inflater,
     started: Instant,
     pub(crate) ticks: u64,
     /// Milliseconds since the engine's start, as of this poll.
@@ -104,6 +106,7 @@ impl Engine {
                 ..imfast_wire::http::Limits::default()
             },
             origins: config.origins.clone(),
+            compression: config.compression,
         };
         let limits = IoLimits {
             send_queue_bytes: config.send_queue_bytes,
@@ -142,6 +145,7 @@ impl Engine {
             ready: Vec::new(),
             buffer: vec![0; (256 * 1024).max(frame_bytes * 2 + 1024)],
             output: Vec::new(),
+            inflater: Inflater::default(),
             started: Instant::now(),
             ticks: 0,
             now_ms: 0,

@@ -68,6 +68,7 @@ impl Engine {
         let in_flight_max = self.config.in_flight_max;
         let mut output = std::mem::take(&mut self.output);
         output.clear();
+        let mut inflater = std::mem::take(&mut self.inflater);
         let mut session = Session::over();
         if let Some(connection) = self.io.connections.resolve_mut(handle) {
             connection.heard = true;
@@ -85,7 +86,7 @@ impl Engine {
                 break;
             }
             let encoding = connection.encoding;
-            let input = session.receive(&mut bytes[at..], &self.policy, &mut output);
+            let input = session.receive(&mut bytes[at..], &self.policy, &mut inflater, &mut output);
             if !output.is_empty() {
                 self.io.push_bytes(handle.slot, &output);
                 output.clear();
@@ -120,6 +121,7 @@ impl Engine {
             }
         }
         self.output = output;
+        self.inflater = inflater;
         if let Some(connection) = self.io.connections.resolve_mut(handle) {
             std::mem::swap(&mut session, &mut connection.session);
             connection.unparsed = bytes.get(at..).unwrap_or(&[]).to_vec();

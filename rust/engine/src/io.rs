@@ -8,8 +8,10 @@ use crate::slab::{Handle, Slab};
 use crate::socket;
 use crate::stats::Stats;
 use crate::wheel::Wheel;
+use imfast_session::Encoding;
 use imfast_wire::frames::codes::Code;
 use imfast_wire::frames::server::{ServerBody, ServerFrame};
+use imfast_wire::websocket::deflate::Deflater;
 use rustix::fd::AsFd;
 
 /// Bounds that protect a worker from one connection.
@@ -31,6 +33,7 @@ pub(crate) struct Io {
     pub pool: BufferPool,
     pub stats: Stats,
     pub limits: IoLimits,
+    pub deflater: Deflater,
     dirty: Vec<u32>,
     dead: Vec<u32>,
     drained: Vec<u32>,
@@ -45,6 +48,7 @@ impl Io {
             pool: BufferPool::default(),
             stats: Stats::default(),
             limits,
+            deflater: Deflater::default(),
             dirty: Vec::new(),
             dead: Vec::new(),
             drained: Vec::new(),
@@ -53,15 +57,17 @@ impl Io {
 
     /// Queues one frame for one connection, in that connection's encoding.
     pub(crate) fn push(&mut self, slot: u32, frame: &ServerFrame<'_>) {
-        self.append(slot, |encoding, out| encoding.write(frame, out));
+        self.append(slot, |encoding, deflater, out| {
+            encoding.write(frame, deflater, out);
+        });
     }
 
     /// Queues bytes that are already in the connection's encoding.
     pub(crate) fn push_bytes(&mut self, slot: u32, bytes: &[u8]) {
-        self.append(slot, |_, out| out.extend_from_slice(bytes));
+        self.append(slot, |_, _, out| out.extend_from_slice(bytes));
     }
 
-    fn append(&mut self, slot: u32, write: impl FnOnce(imfast_session::Encoding, &mut Vec<u8>)) {
+    fn append(&mut self, slot: u32, write: impl FnOnce(Encoding, &mut Deflater, &mut Vec<u8>)) {
         let Some(connection) = self.connections.get_mut(slot) else {
             return;
         };
@@ -71,7 +77,8 @@ impl Io {
         let encoding = connection.encoding;
         let pool = &mut self.pool;
         let queue = connection.queue.get_or_insert_with(|| pool.take_queue());
-        queue.append_with(pool, |out| write(encoding, out));
+        let deflater = &mut self.deflater;
+        queue.append_with(pool, |out| write(encoding, deflater, out));
         self.queued(slot);
     }
 

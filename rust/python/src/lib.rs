@@ -1,6 +1,7 @@
 //! `imfast._engine`: the native module. One small file a Python class; this file is the export list.
 
 mod build_info;
+mod dev_echo;
 mod engine;
 mod options;
 mod records;
@@ -13,6 +14,8 @@ mod _engine {
 
     #[pymodule_export]
     use crate::build_info::build_info;
+    #[pymodule_export]
+    use crate::dev_echo::serve_echo;
     #[pymodule_export]
     use crate::engine::{Engine, Finished};
     #[pymodule_export]

@@ -19,6 +19,7 @@ pub(crate) struct Options {
     hash_secret: Vec<u8>,
     link_paths: Vec<String>,
     allowed_origins: Vec<String>,
+    compression: bool,
     body_bytes_max: u64,
     frame_bytes_max: u64,
     members_per_call_max: u64,
@@ -78,6 +79,7 @@ impl Options {
             hash_secret,
             link_paths: self.link_paths,
             origins,
+            compression: self.compression,
             limits: Limits {
                 body_bytes: self.body_bytes_max,
                 frame_bytes: self.frame_bytes_max,

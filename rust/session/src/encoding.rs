@@ -3,6 +3,7 @@
 use imfast_wire::frames::server::ServerFrame;
 use imfast_wire::frames::{json, proto};
 use imfast_wire::protobuf::put_delimited;
+use imfast_wire::websocket::deflate::Deflater;
 use imfast_wire::{tcp, websocket};
 
 /// Transport and encoding together: what decides how a server frame looks on the wire.
@@ -16,32 +17,121 @@ pub enum Encoding {
     WebSocketProto = 1,
     /// A u32 length and a protobuf frame.
     Tcp = 2,
+    /// As [`Encoding::WebSocketJson`], compressed where that saves bytes.
+    WebSocketJsonDeflate = 3,
+    /// As [`Encoding::WebSocketProto`], compressed where that saves bytes.
+    WebSocketProtoDeflate = 4,
 }
 
 impl Encoding {
     /// How many there are: the length of arrays indexed by encoding.
-    pub const COUNT: usize = 3;
-    pub const ALL: [Self; Self::COUNT] = [Self::WebSocketJson, Self::WebSocketProto, Self::Tcp];
+    pub const COUNT: usize = 5;
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::WebSocketJson,
+        Self::WebSocketProto,
+        Self::Tcp,
+        Self::WebSocketJsonDeflate,
+        Self::WebSocketProtoDeflate,
+    ];
 
-    /// Appends `frame` as this encoding puts it on the wire.
-    pub fn write(self, frame: &ServerFrame<'_>, out: &mut Vec<u8>) {
+    /// The encoding of this one's messages once they are inflated.
+    pub(crate) fn inflated(self) -> Self {
         match self {
-            Self::WebSocketJson => {
-                websocket::frame_with(websocket::Opcode::Text, out, |o| {
-                    let start = o.len();
-                    // Only a row can be unreadable, and rows are written by us and checksummed.
-                    let written = json::encode_server(frame, o);
-                    debug_assert!(written.is_ok(), "unreadable row: {written:?}");
-                    if written.is_err() {
-                        o.truncate(start);
-                        o.extend_from_slice(b"{}");
-                    }
-                });
+            Self::WebSocketJsonDeflate => Self::WebSocketJson,
+            Self::WebSocketProtoDeflate => Self::WebSocketProto,
+            other => other,
+        }
+    }
+
+    /// The encoding of a WebSocket whose frames are compressed; TCP has none.
+    pub(crate) fn deflated(self) -> Self {
+        match self {
+            Self::WebSocketJson => Self::WebSocketJsonDeflate,
+            Self::WebSocketProto => Self::WebSocketProtoDeflate,
+            other => other,
+        }
+    }
+
+    /// Appends `frame` as this encoding puts it on the wire. All connections of a thread can
+    /// share one deflater.
+    pub fn write(self, frame: &ServerFrame<'_>, deflater: &mut Deflater, out: &mut Vec<u8>) {
+        use websocket::{Opcode, deflated_frame_with, frame_with};
+        match self {
+            Self::WebSocketJson => frame_with(Opcode::Text, out, |o| write_json(frame, o)),
+            Self::WebSocketJsonDeflate => {
+                deflated_frame_with(Opcode::Text, deflater, out, |o| write_json(frame, o));
             }
-            Self::WebSocketProto => websocket::frame_with(websocket::Opcode::Binary, out, |o| {
-                put_delimited(o, |o| proto::encode_server(frame, o));
-            }),
+            Self::WebSocketProto => frame_with(Opcode::Binary, out, |o| write_proto(frame, o)),
+            Self::WebSocketProtoDeflate => {
+                deflated_frame_with(Opcode::Binary, deflater, out, |o| write_proto(frame, o));
+            }
             Self::Tcp => tcp::frame_with(out, |o| proto::encode_server(frame, o)),
+        }
+    }
+}
+
+fn write_json(frame: &ServerFrame<'_>, out: &mut Vec<u8>) {
+    let start = out.len();
+    // Only a row can be unreadable, and rows are written by us and checksummed.
+    let written = json::encode_server(frame, out);
+    debug_assert!(written.is_ok(), "unreadable row: {written:?}");
+    if written.is_err() {
+        out.truncate(start);
+        out.extend_from_slice(b"{}");
+    }
+}
+
+fn write_proto(frame: &ServerFrame<'_>, out: &mut Vec<u8>) {
+    put_delimited(out, |out| proto::encode_server(frame, out));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use imfast_wire::frames::server::ServerBody;
+    use imfast_wire::websocket::deflate::Inflater;
+    use imfast_wire::websocket::{Decoded, Decoder, Event, Role};
+
+    fn written(encoding: Encoding, token: &str) -> Vec<u8> {
+        let body = ServerBody::Checkpoint {
+            token: token.to_owned().into(),
+        };
+        let mut out = Vec::new();
+        encoding.write(&ServerFrame::push(body), &mut Deflater::default(), &mut out);
+        out
+    }
+
+    fn message(mut frame: Vec<u8>) -> Vec<u8> {
+        let mut inflater = Inflater::default();
+        let mut decoder = Decoder::new(Role::Client, 10_000).with_deflate();
+        match decoder.decode(&mut frame, &mut inflater) {
+            Ok(Decoded::Frame { event, .. }) => match event {
+                Event::Text(text) => text.as_bytes().to_vec(),
+                Event::Binary(bytes) => bytes.to_vec(),
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn compressed_encodings_say_the_same_as_plain_ones_in_fewer_bytes() {
+        let token = "token".repeat(100);
+        for plain in [Encoding::WebSocketJson, Encoding::WebSocketProto] {
+            let (long, short) = (written(plain, &token), written(plain.deflated(), &token));
+            assert!(short.len() < long.len() / 4, "{} bytes", short.len());
+            assert_eq!(short[0] & 0x40, 0x40);
+            assert_eq!(message(short), message(long));
+            assert_eq!(plain.deflated().inflated(), plain);
+        }
+    }
+
+    #[test]
+    fn what_compression_does_not_make_shorter_is_sent_as_it_is() {
+        let random = "q7Zx1LmPv9Tc3RkWnB5sYd8GfHjK2eUa6Vo0XiQwErTzUuIoPAsDfGhJkLyXcVbNmM4-_S";
+        for token in ["AQ", random] {
+            let deflated = written(Encoding::WebSocketJsonDeflate, token);
+            assert_eq!(deflated, written(Encoding::WebSocketJson, token));
         }
     }
 }

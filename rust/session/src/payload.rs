@@ -16,7 +16,7 @@ pub struct Frames<'a> {
 pub fn frames(encoding: Encoding, bytes: &[u8]) -> Frames<'_> {
     Frames {
         bytes,
-        encoding,
+        encoding: encoding.inflated(),
         offset: 0,
     }
 }
@@ -54,7 +54,7 @@ impl<'a> Frames<'a> {
                 self.offset += consumed.max(1);
                 Some(frame)
             }
-            Encoding::Tcp => {
+            _ => {
                 self.offset = self.bytes.len().max(1);
                 Some(proto::decode_client(rest))
             }

@@ -6,8 +6,10 @@
 
 use crate::Encoding;
 use imfast_wire::frames::codes::Code;
+use imfast_wire::frames::proto;
 use imfast_wire::frames::server::{ServerBody, ServerFrame};
 use imfast_wire::http::{self, OriginPolicy};
+use imfast_wire::websocket::deflate::{Inflater, WINDOW_BITS_MAX};
 use imfast_wire::{tcp, websocket};
 
 /// What a listener accepts.
@@ -17,6 +19,8 @@ pub struct Policy {
     pub message_bytes_max: usize,
     pub http: http::Limits,
     pub origins: OriginPolicy,
+    /// Whether clients that offer permessage-deflate get it.
+    pub compression: bool,
 }
 
 /// The WebSocket endpoint.
@@ -108,11 +112,13 @@ impl Session {
         self.encoding
     }
 
-    /// Reads the next unit from `input`, unmasking in place.
+    /// Reads the next unit from `input`, unmasking in place. All connections of a thread can
+    /// share one inflater.
     pub fn receive<'a>(
         &'a mut self,
         input: &'a mut [u8],
         policy: &Policy,
+        inflater: &'a mut Inflater,
         out: &mut Vec<u8>,
     ) -> Input<'a> {
         self.awaiting = false;
@@ -128,18 +134,23 @@ impl Session {
                     self.stage = Stage::Over;
                     let code = &imfast_wire::frames::codes::FRAME_TOO_LARGE;
                     let body = ServerBody::error(code, 0, error.to_string());
-                    Encoding::Tcp.write(&ServerFrame::push(body), out);
+                    write_tcp(body, out);
                     Input::Ended(Ended::Violation)
                 }
             },
-            Stage::WebSocket(_) => self.message(input, out),
+            Stage::WebSocket(_) => self.message(input, inflater, out),
             Stage::Over => Input::Handled {
                 consumed: input.len(),
             },
         }
     }
 
-    fn message<'a>(&'a mut self, input: &'a mut [u8], out: &mut Vec<u8>) -> Input<'a> {
+    fn message<'a>(
+        &'a mut self,
+        input: &'a mut [u8],
+        inflater: &'a mut Inflater,
+        out: &mut Vec<u8>,
+    ) -> Input<'a> {
         use websocket::{Decoded, Event, Opcode};
         let Self {
             stage, encoding, ..
@@ -147,10 +158,10 @@ impl Session {
         let Stage::WebSocket(decoder) = stage else {
             return Input::Handled { consumed: 0 };
         };
-        let ended = match decoder.decode(input) {
+        let ended = match decoder.decode(input, inflater) {
             Ok(Decoded::Incomplete { needed }) => return Input::Incomplete { needed },
             Ok(Decoded::Fragment { consumed }) => return Input::Handled { consumed },
-            Ok(Decoded::Frame { consumed, event }) => match (event, *encoding) {
+            Ok(Decoded::Frame { consumed, event }) => match (event, encoding.inflated()) {
                 (Event::Text(text), Encoding::WebSocketJson) => {
                     return Input::Message {
                         consumed,
@@ -212,15 +223,30 @@ impl Session {
             http::write_error(out, 404, "Not Found", &[], body);
             return Input::Ended(Ended::Refused);
         }
-        match http::websocket_upgrade(&request, &[JSON, PROTO], &policy.origins) {
+        let accept = http::websocket_upgrade(&request, &[JSON, PROTO], &policy.origins);
+        let accept = accept.and_then(|mut accept| {
+            if policy.compression {
+                accept.agree_on_deflate(&request)?;
+            }
+            Ok(accept)
+        });
+        match accept {
             Ok(accept) => {
                 http::write_switching_protocols(out, &accept);
                 self.encoding = match accept.subprotocol {
                     Some(PROTO) => Encoding::WebSocketProto,
                     _ => Encoding::WebSocketJson,
                 };
-                let decoder =
+                let mut decoder =
                     websocket::Decoder::new(websocket::Role::Server, policy.message_bytes_max);
+                if let Some(deflate) = accept.deflate {
+                    decoder = decoder.with_deflate();
+                    // Frames are shared, so all are compressed with the same window. A client
+                    // that cannot inflate those gets them as they are.
+                    if deflate.server_window_bits == WINDOW_BITS_MAX {
+                        self.encoding = self.encoding.deflated();
+                    }
+                }
                 self.stage = Stage::WebSocket(decoder);
                 Input::Opened {
                     consumed,
@@ -262,7 +288,7 @@ impl Session {
             }
             Stage::Tcp => {
                 let body = ServerBody::error(code, 0, "");
-                Encoding::Tcp.write(&ServerFrame::push(body), out);
+                write_tcp(body, out);
             }
             Stage::Http => {
                 http::write_error(out, code.http, "Error", &[], code.message.as_bytes());
@@ -271,6 +297,11 @@ impl Session {
         }
         self.stage = Stage::Over;
     }
+}
+
+fn write_tcp(body: ServerBody<'_>, out: &mut Vec<u8>) {
+    let frame = ServerFrame::push(body);
+    tcp::frame_with(out, |out| proto::encode_server(&frame, out));
 }
 
 #[cfg(test)]
@@ -283,6 +314,7 @@ mod tests {
             message_bytes_max: 1000,
             http: http::Limits::default(),
             origins: OriginPolicy::SameHost,
+            compression: false,
         }
     }
 
@@ -309,7 +341,7 @@ mod tests {
             Encoding::WebSocketJson
         };
         assert_eq!(
-            session.receive(&mut request, &policy(), &mut out),
+            session.receive(&mut request, &policy(), &mut Inflater::default(), &mut out),
             Input::Opened { consumed, encoding }
         );
         assert!(out.starts_with(b"HTTP/1.1 101"));
@@ -323,7 +355,8 @@ mod tests {
         for end in 0..request.len() {
             let mut out = Vec::new();
             let mut head = request[..end].to_vec();
-            let got = session.receive(&mut head, &policy(), &mut out);
+            let mut inflater = Inflater::default();
+            let got = session.receive(&mut head, &policy(), &mut inflater, &mut out);
             assert_eq!(got, Input::Incomplete { needed: end + 1 });
             assert!(out.is_empty());
         }
@@ -337,7 +370,7 @@ mod tests {
         let mut out = Vec::new();
         let consumed = input.len();
         assert_eq!(
-            session.receive(&mut input, &policy(), &mut out),
+            session.receive(&mut input, &policy(), &mut Inflater::default(), &mut out),
             Input::Handled { consumed }
         );
         assert_eq!(out, [0x8a, 1, b'x']);
@@ -345,7 +378,7 @@ mod tests {
         websocket::masked_frame(websocket::Opcode::Text, b"{}", [1, 2, 3, 4], &mut input);
         let consumed = input.len();
         assert_eq!(
-            session.receive(&mut input, &policy(), &mut out),
+            session.receive(&mut input, &policy(), &mut Inflater::default(), &mut out),
             Input::Message {
                 consumed,
                 bytes: b"{}"
@@ -360,7 +393,7 @@ mod tests {
         websocket::masked_frame(websocket::Opcode::Text, b"{}", [0; 4], &mut input);
         let mut out = Vec::new();
         assert_eq!(
-            session.receive(&mut input, &policy(), &mut out),
+            session.receive(&mut input, &policy(), &mut Inflater::default(), &mut out),
             Input::Ended(Ended::Violation)
         );
         assert_eq!(out[2..4], 1003u16.to_be_bytes());
@@ -371,7 +404,8 @@ mod tests {
         let mut request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec();
         let mut out = Vec::new();
         let mut session = Session::http();
-        let got = session.receive(&mut request, &policy(), &mut out);
+        let mut inflater = Inflater::default();
+        let got = session.receive(&mut request, &policy(), &mut inflater, &mut out);
         assert_eq!(got, Input::Ended(Ended::Refused));
         assert!(out.starts_with(b"HTTP/1.1 404 "));
     }
@@ -382,7 +416,7 @@ mod tests {
         let mut out = Vec::new();
         let mut input = 1001u32.to_be_bytes().to_vec();
         assert_eq!(
-            session.receive(&mut input, &policy(), &mut out),
+            session.receive(&mut input, &policy(), &mut Inflater::default(), &mut out),
             Input::Ended(Ended::Violation)
         );
         assert!(out.windows(15).any(|w| w == b"frame_too_large"));
@@ -397,7 +431,7 @@ mod tests {
         assert_eq!(session.overdue(&mut out), Overdue::Lost);
         let mut pong = Vec::new();
         websocket::masked_frame(websocket::Opcode::Pong, b"", [0; 4], &mut pong);
-        let _ = session.receive(&mut pong, &policy(), &mut out);
+        let _ = session.receive(&mut pong, &policy(), &mut Inflater::default(), &mut out);
         assert_eq!(session.overdue(&mut out), Overdue::Pinged);
     }
 
@@ -411,6 +445,62 @@ mod tests {
         out.clear();
         session.close(&codes::SHUTTING_DOWN, &mut out);
         assert!(out.is_empty(), "the end is said once");
+    }
+
+    /// A session whose client offers `extensions`, and the response.
+    fn offered(extensions: &str, compression: bool) -> (Session, String) {
+        let mut request = Vec::new();
+        let handshake = http::ClientHandshake {
+            host: "localhost",
+            path: PATH,
+            nonce: [7; 16],
+            subprotocol: Some(JSON),
+        };
+        let header = ("Sec-WebSocket-Extensions", extensions);
+        http::write_client_handshake(&mut request, &handshake, &[header]);
+        let mut session = Session::http();
+        let mut out = Vec::new();
+        let policy = Policy {
+            compression,
+            ..policy()
+        };
+        let _ = session.receive(&mut request, &policy, &mut Inflater::default(), &mut out);
+        (session, String::from_utf8(out).expect("text"))
+    }
+
+    #[test]
+    fn a_client_that_offers_compression_gets_it_where_it_is_switched_on() {
+        let (session, response) = offered("permessage-deflate", true);
+        assert_eq!(session.encoding(), Encoding::WebSocketJsonDeflate);
+        let expected = "\r\nSec-WebSocket-Extensions: permessage-deflate; \
+                        server_no_context_takeover; client_no_context_takeover\r\n";
+        assert!(response.contains(expected), "{response}");
+
+        let (session, response) = offered("permessage-deflate", false);
+        assert_eq!(session.encoding(), Encoding::WebSocketJson);
+        assert!(!response.contains("Extensions"), "{response}");
+    }
+
+    #[test]
+    fn a_client_with_a_smaller_window_may_compress_and_is_sent_plain_frames() {
+        let (mut session, response) =
+            offered("permessage-deflate; server_max_window_bits=10", true);
+        assert!(response.contains("server_max_window_bits=10"), "{response}");
+        assert_eq!(session.encoding(), Encoding::WebSocketJson);
+        // `{}` in a stored block, masked with zeros.
+        let stored = [0x00, 0x02, 0x00, 0xfd, 0xff, b'{', b'}', 0x00];
+        let mut input = [&[0xc1, 0x88, 0, 0, 0, 0], &stored[..]].concat();
+        let mut inflater = Inflater::default();
+        let got = session.receive(&mut input, &policy(), &mut inflater, &mut Vec::new());
+        let bytes = &b"{}"[..];
+        let consumed = 14;
+        assert_eq!(got, Input::Message { consumed, bytes });
+    }
+
+    #[test]
+    fn an_offer_that_is_no_list_fails_the_handshake() {
+        let (_, response) = offered("permessage-deflate; a=", true);
+        assert!(response.starts_with("HTTP/1.1 400 "), "{response}");
     }
 
     #[test]

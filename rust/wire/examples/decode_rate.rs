@@ -5,6 +5,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
+use imfast_wire::websocket::deflate::Inflater;
 use imfast_wire::websocket::{Decoded, Decoder, Event, Opcode, Role, masked_frame};
 
 const PAYLOAD_BYTES: usize = 128;
@@ -13,12 +14,17 @@ const ROUNDS: u32 = 20_000;
 const REPEATS: usize = 5;
 
 /// Decodes the frames of one full receive buffer, copying them there as the kernel would.
-fn decode_buffer(decoder: &mut Decoder, stream: &[u8], buffer: &mut [u8]) -> usize {
+fn decode_buffer(
+    decoder: &mut Decoder,
+    inflater: &mut Inflater,
+    stream: &[u8],
+    buffer: &mut [u8],
+) -> usize {
     buffer.copy_from_slice(stream);
     let mut start = 0;
     let mut bytes = 0;
     while let Some(rest) = buffer.get_mut(start..) {
-        match decoder.decode(rest) {
+        match decoder.decode(rest, inflater) {
             Ok(Decoded::Frame { consumed, event }) => {
                 start += consumed;
                 match black_box(event) {
@@ -42,11 +48,12 @@ fn main() {
         }
         let mut buffer = stream.clone();
         let mut decoder = Decoder::new(Role::Server, 64 * 1024);
+        let mut inflater = Inflater::default();
         let mut rates = [0.0f64; REPEATS];
         for rate in &mut rates {
             let started = Instant::now();
             for _ in 0..ROUNDS {
-                let bytes = decode_buffer(&mut decoder, &stream, &mut buffer);
+                let bytes = decode_buffer(&mut decoder, &mut inflater, &stream, &mut buffer);
                 assert_eq!(bytes, FRAMES as usize * PAYLOAD_BYTES);
             }
             let seconds = started.elapsed().as_secs_f64();

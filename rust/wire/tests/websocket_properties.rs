@@ -1,5 +1,6 @@
 //! What holds for every WebSocket stream.
 
+use imfast_wire::websocket::deflate::Inflater;
 use imfast_wire::websocket::{
     Decoded, Decoder, ErrorKind, Event, Header, Opcode, Role, close_frame, frame,
     masked_close_frame, masked_frame, unmask,
@@ -39,6 +40,7 @@ fn decode_in_pieces(
     cuts: &[usize],
 ) -> (Vec<Owned>, Option<ErrorKind>) {
     let mut decoder = Decoder::new(role, limit);
+    let mut inflater = Inflater::default();
     let mut events = Vec::new();
     let mut buffer = Vec::new();
     let mut fed = 0;
@@ -48,7 +50,7 @@ fn decode_in_pieces(
         fed = cut;
         loop {
             let present = buffer.len();
-            let consumed = match decoder.decode(&mut buffer) {
+            let consumed = match decoder.decode(&mut buffer, &mut inflater) {
                 Ok(Decoded::Frame { consumed, event }) => {
                     events.push(event.into());
                     consumed
@@ -129,6 +131,7 @@ fn encode_fragmented(event: &Owned, cuts: &[usize], key: [u8; 4], out: &mut Vec<
 fn put_fragment(opcode: Opcode, fin: bool, payload: &[u8], key: [u8; 4], out: &mut Vec<u8>) {
     Header {
         fin,
+        compressed: false,
         opcode,
         mask: Some(key),
         payload_len: payload.len() as u64,

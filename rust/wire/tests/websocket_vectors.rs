@@ -1,5 +1,6 @@
 //! Runs spec/vectors/websocket.json, which every language's tests share.
 
+use imfast_wire::websocket::deflate::Inflater;
 use imfast_wire::websocket::{Decoded, Decoder, Event, Role};
 use serde_json::Value;
 
@@ -65,9 +66,10 @@ fn run(case: &Value) {
     let mut input = parts(&case["input"]);
     let mut decoder = Decoder::new(role, number(&case["messageBytesMax"]));
     let mut expected = case["events"].as_array().expect("events").iter();
+    let mut inflater = Inflater::default();
     let mut start = 0;
     let needed = loop {
-        match decoder.decode(&mut input[start..]) {
+        match decoder.decode(&mut input[start..], &mut inflater) {
             Ok(Decoded::Frame { consumed, event }) => {
                 let Some(expected) = expected.next() else {
                     panic!("{name}: {event:?} is one event too many");

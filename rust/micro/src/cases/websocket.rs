@@ -2,6 +2,7 @@
 
 use super::OPERATIONS;
 use crate::callgrind::counted;
+use imfast_wire::websocket::deflate::Inflater;
 use imfast_wire::websocket::{Decoded, Decoder, Event, Opcode, Role, masked_frame};
 use std::hint::black_box;
 
@@ -17,22 +18,26 @@ pub(crate) fn run() {
             let key = [0x9d, number as u8, 0x3c, 0x71];
             masked_frame(opcode, &[b'a'; PAYLOAD_BYTES], key, &mut stream);
         }
+        let mut inflater = Inflater::default();
         let mut decoder = Decoder::new(Role::Server, 64 * 1024);
         // Decoding unmasks in place, so that each run needs a stream of its own.
         let mut first = stream.clone();
-        assert_eq!(decode(&mut decoder, &mut first), OPERATIONS * PAYLOAD_BYTES);
+        assert_eq!(
+            decode(&mut decoder, &mut inflater, &mut first),
+            OPERATIONS * PAYLOAD_BYTES
+        );
         counted(name, OPERATIONS, || {
-            black_box(decode(&mut decoder, black_box(&mut stream)));
+            black_box(decode(&mut decoder, &mut inflater, black_box(&mut stream)));
         });
     }
 }
 
 /// Decodes all frames and returns the bytes of their payloads.
-fn decode(decoder: &mut Decoder, buffer: &mut [u8]) -> usize {
+fn decode(decoder: &mut Decoder, inflater: &mut Inflater, buffer: &mut [u8]) -> usize {
     let mut start = 0;
     let mut bytes = 0;
     while let Some(rest) = buffer.get_mut(start..) {
-        let Ok(Decoded::Frame { consumed, event }) = decoder.decode(rest) else {
+        let Ok(Decoded::Frame { consumed, event }) = decoder.decode(rest, inflater) else {
             break;
         };
         start += consumed;

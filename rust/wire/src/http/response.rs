@@ -12,6 +12,9 @@ pub fn write_switching_protocols(out: &mut Vec<u8>, accept: &Accept<'_>) {
     if let Some(subprotocol) = accept.subprotocol {
         put(out, "Sec-WebSocket-Protocol", subprotocol);
     }
+    if let Some(deflate) = accept.deflate {
+        put(out, "Sec-WebSocket-Extensions", &deflate.to_string());
+    }
     out.extend_from_slice(b"\r\n");
 }
 

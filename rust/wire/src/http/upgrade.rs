@@ -4,6 +4,7 @@ use super::handshake::{AcceptValue, key_is_valid};
 use super::headers::{Once, is_token};
 use super::response::write_error;
 use super::{OriginPolicy, Request};
+use crate::websocket::deflate::{Agreement, Malformed, negotiate};
 
 /// A handshake that may go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,9 +12,24 @@ pub struct Accept<'p> {
     value: AcceptValue,
     /// The subprotocol chosen, one of those we accept; `None` where the client named none of them.
     pub subprotocol: Option<&'p str>,
+    /// permessage-deflate as agreed on: see [`Accept::agree_on_deflate`].
+    pub deflate: Option<Agreement>,
 }
 
 impl Accept<'_> {
+    /// Agrees on permessage-deflate if `request` offers it in a form that we can honour.
+    pub fn agree_on_deflate(&mut self, request: &Request<'_>) -> Result<(), Rejection> {
+        match negotiate(request.headers.all("Sec-WebSocket-Extensions")) {
+            Ok(agreed) => self.deflate = agreed,
+            Err(Malformed) => {
+                return Err(bad_request(
+                    "Sec-WebSocket-Extensions is not a list of extensions",
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// The value for `Sec-WebSocket-Accept`.
     pub fn value(&self) -> &str {
         self.value.as_str()
@@ -99,7 +115,11 @@ pub fn websocket_upgrade<'p>(
         }
     }
     let subprotocol = choose_subprotocol(request, accepted_subprotocols)?;
-    Ok(Accept { value, subprotocol })
+    Ok(Accept {
+        value,
+        subprotocol,
+        deflate: None,
+    })
 }
 
 /// Exactly one host, the same as in an absolute target (RFC 9112 section 3.2).

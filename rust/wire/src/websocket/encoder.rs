@@ -1,6 +1,7 @@
 //! Writes frames to the end of a buffer. Every message is one frame: we have its length.
 
 use super::close;
+use super::deflate::{COMPRESS_BYTES_MIN, Deflater, WINDOW_BITS_MAX};
 use super::header::{Header, Opcode};
 use super::mask::unmask;
 
@@ -8,6 +9,7 @@ use super::mask::unmask;
 pub fn encode_header(opcode: Opcode, payload_len: usize, mask: Option<[u8; 4]>, out: &mut Vec<u8>) {
     Header {
         fin: true,
+        compressed: false,
         opcode,
         mask,
         payload_len: payload_len as u64,
@@ -27,11 +29,20 @@ pub fn frame(opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
 ///
 /// Room for a four-byte header (payloads of 126 to 65,535 bytes) is left in front; only where
 /// the payload turns out to need another size is it moved. `write` must only append.
+pub fn frame_with(opcode: Opcode, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    put_frame_with(opcode, false, out, write);
+}
+
 #[expect(
     clippy::indexing_slicing,
     reason = "offsets of our own into what was just written"
 )]
-pub fn frame_with(opcode: Opcode, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+fn put_frame_with(
+    opcode: Opcode,
+    compressed: bool,
+    out: &mut Vec<u8>,
+    write: impl FnOnce(&mut Vec<u8>),
+) {
     const RESERVED: usize = 4;
     let start = out.len();
     let payload_start = start + RESERVED;
@@ -43,6 +54,7 @@ pub fn frame_with(opcode: Opcode, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec
 
     let header = Header {
         fin: true,
+        compressed,
         opcode,
         mask: None,
         payload_len: payload_len as u64,
@@ -56,6 +68,43 @@ pub fn frame_with(opcode: Opcode, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec
         out.truncate(end);
     }
     out[start..start + header.len()].copy_from_slice(header);
+}
+
+/// Appends a server's frame whose message is compressed, whatever that saves; `window_bits` is
+/// what was agreed on (RFC 7692 section 7.1.2.1).
+pub fn deflated_frame(
+    opcode: Opcode,
+    window_bits: u8,
+    message: &[u8],
+    deflater: &mut Deflater,
+    out: &mut Vec<u8>,
+) {
+    put_frame_with(opcode, true, out, |out| {
+        deflater.compress(window_bits, message, out);
+    });
+}
+
+/// Appends a server's frame whose message `write` appends, compressed with the largest window
+/// where that saves bytes: an endpoint may send any message as it is (RFC 7692 section 6).
+pub fn deflated_frame_with(
+    opcode: Opcode,
+    deflater: &mut Deflater,
+    out: &mut Vec<u8>,
+    write: impl FnOnce(&mut Vec<u8>),
+) {
+    let mut message = core::mem::take(&mut deflater.plain);
+    message.clear();
+    write(&mut message);
+    let start = out.len();
+    if message.len() >= COMPRESS_BYTES_MIN {
+        deflated_frame(opcode, WINDOW_BITS_MAX, &message, deflater, out);
+    }
+    // Headers are as long or longer where the message is.
+    if out.len() == start || out.len() - start >= message.len() {
+        out.truncate(start);
+        frame(opcode, &message, out);
+    }
+    deflater.plain = message;
 }
 
 /// Appends a client's frame, masked with `mask`, which must not be predictable by whoever chose

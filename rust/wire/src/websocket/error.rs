@@ -14,7 +14,8 @@ pub struct Error {
 /// The rule that was broken. Sections are those of RFC 6455.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// RSV1, RSV2 or RSV3 is set although no extension was negotiated (5.2).
+    /// RSV1, RSV2 or RSV3 is set where no extension that was agreed on allows it (5.2; RFC 7692
+    /// section 6.1).
     ReservedBits { bits: u8 },
     /// Opcode 3–7 or 11–15 (5.2).
     ReservedOpcode { opcode: u8 },
@@ -40,7 +41,10 @@ pub enum ErrorKind {
     CloseCode { code: u16 },
     /// A text message or close reason that is not UTF-8 (5.6, 8.1).
     Utf8,
-    /// A message longer than our limit; `length` counts all of its fragments so far (10.4).
+    /// A compressed message that is no DEFLATE data (RFC 7692 section 7.2.2).
+    Deflate,
+    /// A message longer than our limit; `length` counts all of its fragments so far, or what it
+    /// inflated to so far (10.4).
     MessageTooBig { length: u64, limit: usize },
 }
 
@@ -48,7 +52,7 @@ impl Error {
     /// The close code to answer with: 1002, 1007 or 1009 (RFC 6455 section 7.4.1).
     pub fn close_code(&self) -> u16 {
         match self.kind {
-            ErrorKind::Utf8 => 1007,
+            ErrorKind::Utf8 | ErrorKind::Deflate => 1007,
             ErrorKind::MessageTooBig { .. } => 1009,
             _ => 1002,
         }
@@ -80,6 +84,7 @@ impl fmt::Display for Error {
             ErrorKind::CloseTooShort => f.write_str("close payload has one byte")?,
             ErrorKind::CloseCode { code } => write!(f, "close code {code} must not be sent")?,
             ErrorKind::Utf8 => f.write_str("text is not UTF-8")?,
+            ErrorKind::Deflate => f.write_str("compressed message is not DEFLATE data")?,
             ErrorKind::MessageTooBig { length, limit } => {
                 write!(
                     f,

@@ -1,7 +1,7 @@
 //! The frame header (RFC 6455 section 5.2).
 //!
 //! ```text
-//! byte 0   FIN(1) RSV(3) opcode(4)
+//! byte 0   FIN(1) RSV(3) opcode(4); RSV1 = the message is compressed, where that was agreed on
 //! byte 1   MASK(1) length(7): 0–125, 126 = u16 follows, 127 = u64 follows
 //! then     u16 or u64 length, big-endian; then the 4-byte masking key if MASK is set
 //! ```
@@ -16,9 +16,13 @@ pub const CONTROL_PAYLOAD_BYTES_MAX: usize = 125;
 
 const FIN: u8 = 0x80;
 const RESERVED: u8 = 0x70;
+/// RSV1: the message is compressed (RFC 7692 section 6).
+const COMPRESSED: u8 = 0x40;
 const MASK: u8 = 0x80;
 const LENGTH_U16: u8 = 126;
 const LENGTH_U64: u8 = 127;
+const TEXT: u8 = Opcode::Text as u8;
+const BINARY: u8 = Opcode::Binary as u8;
 const KEY_BYTES: usize = 4;
 /// The highest bit of a 64-bit length is 0.
 const LENGTH_MAX: u64 = u64::MAX >> 1;
@@ -60,6 +64,8 @@ impl Opcode {
 pub struct Header {
     /// Whether this frame ends its message.
     pub fin: bool,
+    /// Whether the message that this frame begins is compressed.
+    pub compressed: bool,
     pub opcode: Opcode,
     /// The masking key; present exactly in a client's frames.
     pub mask: Option<[u8; 4]>,
@@ -80,17 +86,23 @@ pub(super) enum Parsed {
 }
 
 impl Header {
-    /// Reads the header of a frame sent to `role`.
-    pub(super) fn parse(input: &[u8], role: Role) -> Result<Parsed, Error> {
+    /// Reads the header of a frame sent to `role`; `deflate` tells whether permessage-deflate
+    /// was agreed on.
+    pub(super) fn parse(input: &[u8], role: Role, deflate: bool) -> Result<Parsed, Error> {
         let Some(&[first, second]) = input.first_chunk() else {
             return Ok(Parsed::Incomplete { needed: 2 });
         };
         let fail = |offset, kind| Err(Error { offset, kind });
 
-        let bits = (first & RESERVED) >> 4;
-        if bits != 0 {
+        // RSV1 may be set in the first frame of a data message only (RFC 7692 section 6.1).
+        let begins = matches!(first & 0x0f, TEXT | BINARY);
+        let allowed = if deflate && begins { COMPRESSED } else { 0 };
+        let reserved = first & RESERVED;
+        if reserved & !allowed != 0 {
+            let bits = reserved >> 4;
             return fail(0, ErrorKind::ReservedBits { bits });
         }
+        let compressed = reserved != 0;
         let fin = first & FIN != 0;
         let Some(opcode) = Opcode::from_bits(first & 0x0f) else {
             return fail(
@@ -169,6 +181,7 @@ impl Header {
         Ok(Parsed::Header {
             header: Self {
                 fin,
+                compressed,
                 opcode,
                 mask,
                 payload_len,
@@ -195,7 +208,9 @@ impl Header {
             bytes: [0; HEADER_BYTES_MAX],
             len: 0,
         };
-        header.push([if self.fin { FIN } else { 0 } | self.opcode as u8]);
+        let fin = if self.fin { FIN } else { 0 };
+        let compressed = if self.compressed { COMPRESSED } else { 0 };
+        header.push([fin | compressed | self.opcode as u8]);
         let masked = if self.mask.is_some() { MASK } else { 0 };
         if self.payload_len <= CONTROL_PAYLOAD_BYTES_MAX as u64 {
             header.push([masked | self.payload_len as u8]);
