@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.flow.figures import TABLE
+from benchmarks.flow.figures import TABLE, Spread
 from benchmarks.flow.programs import Limits, build_generator
 from imfast._engine import build_info
 
@@ -43,3 +43,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.section("figures: median (min-max)")
     for line in TABLE.lines():
         terminalreporter.write_line(line)
+    if TABLE.cores_of_others:
+        others = Spread.of(TABLE.cores_of_others)
+        terminalreporter.write_line(f"cores that others used meanwhile: {others}")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["TABLE", "Row", "Spread", "pairs", "share_of_others"]
+__all__ = ["TABLE", "Row", "Spread", "pairs"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,8 @@ class Table:
     """Every row of this session, printed when it ends."""
 
     rows: list[Row] = field(default_factory=list)
+    cores_of_others: list[float] = field(default_factory=list)
+    """Cores that neither server nor generator used in a run: builds of others, the kernel's own."""
 
     HEADINGS = ("figure", "imfast", "limit", "ratio", "bar", "")
 
@@ -74,6 +76,11 @@ class Table:
         rule = tuple("---" for _ in self.HEADINGS)
         cells = [self.HEADINGS, rule, *(row.cells() for row in self.rows)]
         return ["| " + " | ".join(one) + " |" for one in cells]
+
+    def note_others(self, run: dict[str, Any]) -> None:
+        """Notes how much of the machine others used during a run of the generator."""
+        own: float = run["server_cpu_seconds"] / run["seconds"] + run["client_cpu_share"]
+        self.cores_of_others.append(max(0.0, float(run["machine_busy_cores"]) - own))
 
 
 TABLE = Table()
@@ -90,13 +97,8 @@ def pairs(
 
     def pair() -> None:
         result = measured()
+        TABLE.note_others(result)
         results.append((result, limit(result)))
 
     benchmark.pedantic(pair, rounds=count, iterations=1)
     return results
-
-
-def share_of_others(run: dict[str, Any]) -> float:
-    """Cores that neither server nor generator used in a run: builds of others, the kernel's own."""
-    own: float = run["server_cpu_seconds"] / run["seconds"] + run["client_cpu_share"]
-    return max(0.0, float(run["machine_busy_cores"]) - own)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.flow.figures import TABLE, Row, Spread, pairs, share_of_others
+from benchmarks.flow.figures import TABLE, Row, Spread, pairs
 from benchmarks.flow.programs import Limits
 from benchmarks.flow.server import Server
 
@@ -81,7 +81,6 @@ def test_direct_rate(
         ),
     ]
     benchmark.extra_info["results"] = results
-    benchmark.extra_info["cores_of_others"] = [share_of_others(run) for run, _ in results]
 
 
 def test_direct_latency(benchmark: Any, tmp_path: Path, generator: Path, limits: Limits) -> None:
@@ -95,8 +94,17 @@ def test_direct_latency(benchmark: Any, tmp_path: Path, generator: Path, limits:
                 *("--seconds", SECONDS),
             )
 
-    def limit(_: dict[str, Any]) -> dict[str, Any]:
-        return limits.sync_write(tmp_path / "limit", size=COMMIT_BYTES, ms=SECONDS * 1000)
+    def limit(run: dict[str, Any]) -> dict[str, Any]:
+        answer = round(run["received_bytes_per_message"]) - MESSAGE_BYTES
+        relay = limits.relay(
+            connections=CONNECTIONS,
+            rate=PACED_PER_SECOND,
+            bytes=MESSAGE_BYTES,
+            answer=answer,
+            ms=SECONDS * 1000,
+        )
+        sync = limits.sync_write(tmp_path / "limit", size=COMMIT_BYTES, ms=SECONDS * 1000)
+        return {**sync, "relay": relay}
 
     results = pairs(benchmark, PAIRS, measured, limit)
     assert not any(run["saturated"] for run, _ in results), "the generator measured itself"
@@ -118,6 +126,17 @@ def test_direct_latency(benchmark: Any, tmp_path: Path, generator: Path, limits:
                 allowed.median <= 0,
             )
         )
+        TABLE.rows.append(
+            Row(
+                "- the same",
+                Spread.of(ours),
+                f"relay at that rate, not durable, {quantile}",
+                Spread.of(at["relay"][f"{quantile}_us"] / 1e3 for _, at in results),
+                None,
+                "",
+                None,
+            )
+        )
     TABLE.rows.append(
         Row(
             "- longest, ms",
@@ -130,4 +149,3 @@ def test_direct_latency(benchmark: Any, tmp_path: Path, generator: Path, limits:
         )
     )
     benchmark.extra_info["results"] = results
-    benchmark.extra_info["cores_of_others"] = [share_of_others(run) for run, _ in results]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.flow.figures import TABLE, Row, Spread, pairs, share_of_others
+from benchmarks.flow.figures import TABLE, Row, Spread, pairs
 from benchmarks.flow.programs import Limits
 from benchmarks.flow.server import Server
 
@@ -83,4 +83,3 @@ def test_fan_out(
         ),
     ]
     benchmark.extra_info["results"] = results
-    benchmark.extra_info["cores_of_others"] = [share_of_others(run) for run, _ in results]

@@ -1,5 +1,6 @@
 /* What the limit programs share: options `name=value`, clocks, sockets on loopback. */
 #pragma once
+#define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -1,12 +1,15 @@
 /* Request → delivery and answer with no logic: a relay between pairs of N connections.
  *
- *   relay connections=1000 window=16 bytes=128 answer=32 warmup_ms=500 ms=2000
+ *   relay connections=1000 window=16 bytes=128 answer=32 rate=0 warmup_ms=500 ms=2000
  *
  * A message is a u32 length and `bytes`; the relay passes what it read on to the partner in one
  * send and answers the sender with `answer` bytes a message in another (answer=0: not at all).
  * The client, a child process, keeps `window` messages of each connection under way, one send a
- * message; a message is done when it is delivered and answered. */
+ * message; a message is done when it is delivered and answered. With rate=R it sends R messages a
+ * second instead, and prints how long after their intended times they were delivered. */
 #include "loopback.h"
+
+enum { LATENCIES_MAX = 1 << 22 };
 
 
 struct peer {
@@ -68,6 +71,63 @@ static void take(struct peer *all, long at, const uint8_t *from, size_t got, siz
     }
 }
 
+static int ascending(const void *left, const void *right) {
+    double a = *(const double *)left, b = *(const double *)right;
+    return (a > b) - (a < b);
+}
+
+struct paced {
+    struct peer *all;
+    long count;
+    size_t bytes;
+    double *intended; /* of the message that each connection sent last */
+    double *took;
+    size_t taken;
+};
+
+/* Deliveries at `at` since the last look; at these rates a connection has one message under way. */
+static void note(struct paced *run, long at, uint64_t before, double measured_from, double now) {
+    double intended = run->intended[at ^ 1];
+    if (run->all[at ^ 1].delivered > before && intended >= measured_from &&
+        run->taken < LATENCIES_MAX)
+        run->took[run->taken++] = (now - intended) * 1e6;
+}
+
+static void pace(struct paced *run, int epoll, double rate, double warmup, double length) {
+    uint8_t *buffer = malloc(READ_BYTES), message[4100];
+    fill(message, (uint32_t)run->bytes);
+    double start = seconds_now();
+    for (uint64_t sent = 0;;) {
+        double now = seconds_now(), due = start + (double)sent / rate;
+        if (now >= start + warmup + length) break;
+        if (now >= due) {
+            long at = (long)(sent++ % (uint64_t)run->count);
+            run->intended[at] = due;
+            if (send(run->all[at].fd, message, run->bytes + 4, 0) < 0) die("send");
+            continue;
+        }
+        struct epoll_event events[EVENTS];
+        struct timespec wait = {.tv_nsec = (long)((due - now) * 1e9)};
+        int ready = epoll_pwait2(epoll, events, EVENTS, &wait, NULL);
+        for (int i = 0; i < ready; i++) {
+            long at = events[i].data.u32;
+            ssize_t got = recv(run->all[at].fd, buffer, READ_BYTES, 0);
+            if (got <= 0) die("recv");
+            uint64_t before = run->all[at ^ 1].delivered;
+            take(run->all, at, buffer, (size_t)got, run->bytes);
+            note(run, at, before, start + warmup, seconds_now());
+        }
+    }
+}
+
+static void print_latencies(struct paced *run) {
+    if (!run->taken) die("nothing was delivered");
+    qsort(run->took, run->taken, sizeof *run->took, ascending);
+    printf("{\"messages\": %zu, \"p50_us\": %.1f, \"p99_us\": %.1f, \"max_us\": %.1f}\n",
+           run->taken, run->took[run->taken / 2], run->took[run->taken * 99 / 100],
+           run->took[run->taken - 1]);
+}
+
 int main(int argc, char **argv) {
     long count = number(argc, argv, "connections", 1000) & ~1L;
     uint64_t window = (uint64_t)number(argc, argv, "window", 16);
@@ -87,6 +147,17 @@ int main(int argc, char **argv) {
     for (long i = 0; i < count; i++) {
         all[i].fd = connect_loopback(port);
         watch(epoll, all[i].fd, (uint32_t)i);
+    }
+    double rate = (double)number(argc, argv, "rate", 0);
+    if (rate > 0) {
+        struct paced run = {.all = all, .count = count, .bytes = bytes};
+        run.intended = calloc((size_t)count, sizeof *run.intended);
+        run.took = malloc(LATENCIES_MAX * sizeof *run.took);
+        if (!run.intended || !run.took) die("memory");
+        pace(&run, epoll, rate, warmup, length);
+        print_latencies(&run);
+        kill(server, SIGKILL);
+        return 0;
     }
     for (long i = 0; i < count; i++)
         for (; all[i].sent < window; all[i].sent++)
