@@ -15,6 +15,10 @@ from tests.support.server import Server
 KIB = 1024
 
 
+def threads_of(pid: int) -> list[int]:
+    return [int(thread.name) for thread in Path(f"/proc/{pid}/task").iterdir()]
+
+
 async def test_workers_are_pinned_to_the_processors_in_turn(directory: Path):
     possible = sorted(os.sched_getaffinity(0))
     async with Server(directory, "--cpu-affinity", "auto") as server:
@@ -22,8 +26,8 @@ async def test_workers_are_pinned_to_the_processors_in_turn(directory: Path):
             pid = server.worker(index).pid
             expected = {possible[index % len(possible)]}
             # The log's threads too: what they save on one processor they would take from another.
-            for thread in Path(f"/proc/{pid}/task").iterdir():
-                assert os.sched_getaffinity(int(thread.name)) == expected
+            for thread in threads_of(pid):
+                assert os.sched_getaffinity(thread) == expected
 
 
 async def test_log_begins_a_new_file_at_the_length_that_was_set(directory: Path):
