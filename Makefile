@@ -44,10 +44,11 @@ serve: build ## Build, then serve with as many workers as cores (SERVE_ARGS adds
 build: $(BUILT) ## Build the native modules into .venv (PROFILE=dev: a debug build)
 
 .PHONY: test
-test: ## Everything a change must pass: lint, Rust tests, Python tests
+test: ## Everything a change must pass: lint, Rust tests, instruction counts, Python tests
 	@tools/check_tools.sh test
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory test-rust
+	@$(MAKE) --no-print-directory guard
 	@$(MAKE) --no-print-directory test-python
 
 .PHONY: test-rust
@@ -57,6 +58,15 @@ test-rust: $(RUNTIME) ## cargo test of every crate
 .PHONY: test-python
 test-python: $(DEVELOP) $(BUILT) ## pytest (PYTEST_ARGS selects)
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+# Compares with the parent; GUARD_BASE=<revision> compares with another one.
+.PHONY: guard
+guard: $(RUNTIME) ## Refuse hot functions that take over 5 % more instructions
+	@$(VENV)/bin/python -m tools.guard check
+
+.PHONY: instructions
+instructions: $(RUNTIME) ## Count the hot functions' instructions and store them
+	$(VENV)/bin/python -m tools.guard update
 
 .PHONY: lint
 lint: lint-python lint-rust ## Formatting, lints, types, stubs

@@ -54,6 +54,7 @@ fi
 
 if [[ $purpose == test ]]; then
     has strace || need "strace" strace strace strace
+    has valgrind || need "valgrind" valgrind valgrind valgrind
     if has cargo && ! { cargo fmt --version && cargo clippy --version; } >/dev/null 2>&1; then
         missing+=("rustfmt and clippy")
         rustup_hint=${rustup_hint:-rustup component add rustfmt clippy}
