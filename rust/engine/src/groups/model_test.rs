@@ -94,7 +94,7 @@ fn run(seed: u64) {
         connections_max: CLIENTS,
     };
     let mut io = Io::new(
-        Poller::new(Duration::from_secs(3600), 64).expect("epoll"),
+        Poller::new(Duration::from_hours(1), 64).expect("epoll"),
         limits,
     );
     let mut groups = Groups::default();
