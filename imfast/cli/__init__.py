@@ -13,6 +13,7 @@ __all__ = ["main"]
 _COMMANDS = {
     "config": "Show every option, its value and where that came from.",
     "dev-echo": "Echo WebSocket messages, for conformance suites.",
+    "doctor": "Look at this machine: what is wrong with it, and how much it can hold.",
     "send": "Send one message.",
     "serve": "Run the server.",
     "tail": "Print messages as they arrive.",

@@ -7,7 +7,7 @@ import resource
 from imfast.config.schema import Settings
 from imfast.errors import ConfigError
 
-__all__ = ["raise_open_files", "resolve_connections"]
+__all__ = ["connections_possible", "raise_open_files", "resolve_connections"]
 
 RESERVED = 512
 """Descriptors of a worker that are no client connections: listeners, links, logs, Python's own."""
@@ -27,8 +27,7 @@ def resolve_connections(settings: Settings, open_files: int) -> int:
     Raises:
         ConfigError: more are asked for than files may be open.
     """
-    # Every worker holds all listeners, to be able to adopt them, and a link to each sibling.
-    possible = open_files - RESERVED - 4 * settings.worker_count
+    possible = connections_possible(settings, open_files)
     wanted = settings.connections_max
     if possible < 1 or (wanted is not None and wanted > possible):
         raise ConfigError(
@@ -37,3 +36,9 @@ def resolve_connections(settings: Settings, open_files: int) -> int:
             " limit (ulimit -n, LimitNOFILE=) or use more workers"
         )
     return possible if wanted is None else wanted
+
+
+def connections_possible(settings: Settings, open_files: int) -> int:
+    """Connections for which a worker that may open so many files has descriptors left."""
+    # Every worker holds all listeners, to be able to adopt them, and a link to each sibling.
+    return open_files - RESERVED - 4 * settings.worker_count

@@ -15,8 +15,9 @@ ANYBODY = frozenset({"*"})
 IMPORTED_BY: dict[str, frozenset[str]] = {
     "__main__": frozenset(),
     "cli": frozenset({"__main__"}),
-    "config": frozenset({"cli", "supervisor", "worker"}),
-    "supervisor": frozenset({"cli"}),
+    "config": frozenset({"cli", "doctor", "supervisor", "worker"}),
+    "doctor": frozenset({"cli"}),
+    "supervisor": frozenset({"cli", "doctor"}),
     "worker": frozenset({"supervisor"}),
     "gateway": frozenset({"worker"}),
     "routing": frozenset({"gateway", "worker"}),
