@@ -27,6 +27,16 @@ fn first_send_creates_the_direct_conversation_for_both() {
 }
 
 #[test]
+fn send_without_any_content_is_numbered_like_another() {
+    let mut owner = owner();
+    let id = direct("alice", "bob");
+    let empty = send_content("alice", "k", &id, "bob", &[]);
+    assert_eq!(owner.seq(empty.clone()), 1);
+    assert_eq!(owner.seq(empty), 1);
+    assert_eq!(owner.seq(tell("alice", "", "bob", "hi")), 2);
+}
+
+#[test]
 fn row_holds_the_sender_and_the_results_of_the_numbering() {
     let mut owner = owner();
     let committed = owner.commit(&[tell("alice", "", "bob", "hi")]);

@@ -57,10 +57,13 @@ impl Fold {
             (record.key_high, record.key_low) = (key.high, key.low);
             record.payload = hashes.payload(field::SEND, send.content);
         }
-        let start = send.content.as_ptr() as usize - bytes.as_ptr() as usize;
         let content = match send.content.len() {
+            // Content that is absent does not lie in `bytes`.
             0 => 0..0,
-            length => start as u32..(start + length) as u32,
+            length => {
+                let start = send.content.as_ptr() as usize - bytes.as_ptr() as usize;
+                start as u32..(start + length) as u32
+            }
         };
         Ok(Plan::Send {
             record: number,
