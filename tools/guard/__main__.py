@@ -48,6 +48,9 @@ class Guard:
 
     def check(self, base: str | None) -> int:
         """Compares the working tree with a revision."""
+        if not self._repository.has("HEAD"):
+            print("guard: this is no clone of the repository: nothing is compared")
+            return 0
         here = self._repository.fingerprint()
         head = self._repository.fingerprint("HEAD")
         base = base or ("HEAD" if here != head else "HEAD^")

@@ -157,6 +157,13 @@ def test_first_commit_and_broken_parent_have_nothing_to_compare_with(project: Pr
     assert project.guard.check(None) == 0
 
 
+def test_unpacked_sources_without_a_history_are_not_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert Guard(Repository(tmp_path), tmp_path / "target", tmp_path).check(None) == 0
+    assert "no clone" in capsys.readouterr().out
+
+
 def test_stored_counts_of_the_parent_spare_its_build(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ):
