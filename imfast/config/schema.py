@@ -313,11 +313,12 @@ class Settings(BaseSettings):
         maximum=16 * GIB,
         when="What may wait for another worker before its link is broken and replayed.",
     )
-    route_buckets: Count = option(
-        1 << 18,
+    route_buckets: Count | None = option(
+        None,
         minimum=1 << 10,
         maximum=1 << 26,
-        when="Buckets of the shared route table; raise it above a million users online.",
+        computed="one for each connection that all workers may hold",
+        when="Buckets of 128 B for two users or groups each; raise it for many groups a user.",
     )
     rows_memory_bytes: Bytes = option(
         1 * GIB,

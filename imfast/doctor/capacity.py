@@ -11,10 +11,10 @@ from imfast.supervisor.open_files import connections_possible
 
 __all__ = ["WORKER_BYTES_PER_CONNECTION", "Capacity", "Limit", "capacity"]
 
-WORKER_BYTES_PER_CONNECTION = 1_400
+WORKER_BYTES_PER_CONNECTION = 3_200
 """Memory of a worker for one idle session of a user of its own; see docs/tuning.md."""
 
-WORKER_BYTES = 40 << 20
+WORKER_BYTES = 68 << 20
 """Memory of a worker without connections."""
 
 MEMORY_SHARE = 0.8

@@ -59,6 +59,10 @@ class Running:
     """`http`, `tcp`, `admin`."""
 
 
+ROUTE_BUCKETS_MIN = 1 << 12
+"""512 KiB: as small as is worth while."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Opened:
     """What outlives a worker."""
@@ -95,7 +99,7 @@ async def run_server(
     """
     with ExitStack() as stack:
         opened = _open(settings, stack)
-        routes = make_routes(settings.route_buckets)
+        routes = make_routes(_route_buckets(opened.settings))
         stack.callback(routes.close)
         ready = _ReadyFile(opened, announce)
         stack.callback(ready.remove)
@@ -160,6 +164,18 @@ def _open(settings: Settings, stack: ExitStack) -> _Opened:
     )
     ports = {**listeners.ports, "admin": admin.getsockname()[1]}
     return _Opened(resolved, layout, links, listeners, admin, address.host, ports)
+
+
+def _route_buckets(settings: Settings) -> int:
+    """The route table's buckets: a power of two with room for every connection's user.
+
+    Untouched pages of it take no memory, but users are spread over all of it by their hash: a
+    table much larger than its users costs each of them a page.
+    """
+    if settings.route_buckets is not None:
+        return settings.route_buckets
+    connections = settings.worker_count * (settings.connections_max or 0)
+    return 1 << max(ROUTE_BUCKETS_MIN, connections).bit_length() - 1
 
 
 def _close_all(sockets: Sequence[socket.socket]) -> None:
