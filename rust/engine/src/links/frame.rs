@@ -1,14 +1,18 @@
 //! Frames between workers.
 //!
 //! ```text
-//! u32 length of the rest │ u8 kind │ u8 0 │ u16 partition │ u64 epoch │ u64 number │ payload
+//! u32 length of the rest │ u8 kind │ u8 check │ u16 partition │ u64 epoch │ u64 number │ payload
 //! ```
-//! Little-endian. `number` counts the frames of one direction of one link from 1: a gap means
+//! Little-endian. `check` makes the XOR of all header bytes 0: a damaged length would have the
+//! reader wait for bytes that never come, a damaged partition would have a row stored in the
+//! wrong log. `number` counts the frames of one direction of one link from 1: a gap means
 //! that a frame was lost, and the link is broken and made good. `epoch` is the partition's, so
 //! that what a former owner sent late is refused.
 
 /// Bytes before the payload.
 pub(super) const HEADER_BYTES: usize = 24;
+/// Where the check byte stands.
+const CHECK_AT: usize = 5;
 /// A frame longer than this is not ours.
 pub(super) const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// `partition` of frames that concern none.
@@ -89,6 +93,12 @@ pub(super) fn write(
     write(out);
     let length = (out.len() - at - 4) as u32;
     out[at..at + 4].copy_from_slice(&length.to_le_bytes());
+    out[at + CHECK_AT] = sum(&out[at..at + HEADER_BYTES]);
+}
+
+/// XOR of a header's bytes: 0 for one that arrived as it was written.
+fn sum(header: &[u8]) -> u8 {
+    header.iter().fold(0, |all, byte| all ^ byte)
 }
 
 /// Reads the frame at the start of `input`; `None` when it is not complete. The second value is
@@ -97,6 +107,9 @@ pub(super) fn read(input: &[u8]) -> Result<Option<(Frame<'_>, usize)>, Malformed
     let Some((header, _)) = input.split_first_chunk::<HEADER_BYTES>() else {
         return Ok(None);
     };
+    if sum(header) != 0 {
+        return Err(Malformed);
+    }
     let number_at = |at: usize, len: usize| {
         let mut bytes = [0; 8];
         bytes[..len].copy_from_slice(&header[at..at + len]);
@@ -144,16 +157,32 @@ mod tests {
     }
 
     #[test]
+    fn any_one_damaged_byte_of_the_header_is_noticed_before_the_payload_is_waited_for() {
+        let mut out = Vec::new();
+        write(&mut out, Kind::Deliver, 7, 3, 99, |_| {});
+        for at in 0..HEADER_BYTES {
+            for bit in 0..8 {
+                let mut damaged = out.clone();
+                damaged[at] ^= 1 << bit;
+                assert_eq!(read(&damaged), Err(Malformed), "bit {bit} of byte {at}");
+            }
+        }
+    }
+
+    #[test]
     fn lengths_and_kinds_that_are_not_ours_are_refused() {
         let mut out = Vec::new();
         write(&mut out, Kind::Beat, NO_PARTITION, 0, 1, |_| {});
-        let mut short = out.clone();
-        short[0] = 3;
-        assert_eq!(read(&short), Err(Malformed));
-        let mut long = out.clone();
-        long[3] = 0xff;
-        assert_eq!(read(&long), Err(Malformed));
-        out[4] = 200;
-        assert_eq!(read(&out), Err(Malformed));
+        // Changes of two bytes that the check does not show.
+        let changed = |at: usize, value: u8| {
+            let mut bytes = out.clone();
+            bytes[CHECK_AT] ^= bytes[at] ^ value;
+            bytes[at] = value;
+            read(&bytes).map(|found| found.map(|(frame, length)| (frame.kind, length)))
+        };
+        assert_eq!(changed(4, 5), Ok(Some((Kind::Beat, HEADER_BYTES))));
+        assert_eq!(changed(0, 3), Err(Malformed), "shorter than a header");
+        assert_eq!(changed(3, 0xff), Err(Malformed), "longer than any frame");
+        assert_eq!(changed(4, 200), Err(Malformed), "no kind");
     }
 }
