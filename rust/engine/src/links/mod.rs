@@ -295,7 +295,9 @@ impl Engine {
             };
             if link.open && link.heard_ms + SILENCE_MS < self.now_ms {
                 silent.push(handle);
-            } else if link.open {
+            } else if link.open || link.side == Side::Gateway {
+                // Also before `Welcome`: an owner that lost our `Hello` sees by the beat's number
+                // that something is missing.
                 alive.push((handle, link.side));
             }
         }
