@@ -28,7 +28,13 @@ impl Engine {
             .owned
             .get(frame.partition as usize)
             .and_then(Option::as_ref);
-        if owned.is_none_or(|owned| owned.epoch != frame.epoch) {
+        let current = match owned {
+            Some(owned) => owned.epoch == frame.epoch,
+            // Its disk does not let it be opened again: whoever asks is told so. Breaking the link
+            // would cut off our other partitions, over and over.
+            None => self.owns(frame.partition),
+        };
+        if !current {
             return Err(Broken::StaleEpoch);
         }
         let (number, rest) = frame.payload.split_first_chunk().ok_or(Broken::Malformed)?;
@@ -335,10 +341,11 @@ impl Engine {
         tag: u8,
         write: impl FnOnce(&mut Vec<u8>),
     ) {
-        let Some(Some(owned)) = self.owned.get(partition as usize) else {
-            return;
+        // A partition that is not open has no epoch to answer in.
+        let (partition, epoch) = match self.owned.get(partition as usize) {
+            Some(Some(owned)) => (partition, owned.epoch),
+            _ => (NO_PARTITION, 0),
         };
-        let epoch = owned.epoch;
         let slot = link.slot;
         // The link broke: its gateway repeats the request and finds the result by its key.
         let Some(link) = self.links.slab.resolve_mut(link) else {
