@@ -63,6 +63,8 @@ struct Remote {
 /// All links of this worker.
 pub(crate) struct Links {
     listener: Option<OwnedFd>,
+    /// No descriptor was left to accept with: epoll does not watch the listener, or it would spin.
+    resting: bool,
     slab: Slab<Link>,
     /// By worker: our way to its partitions.
     remotes: Vec<Remote>,
@@ -79,6 +81,7 @@ impl Links {
         let workers = config.workers as usize;
         Self {
             listener: None,
+            resting: false,
             slab: Slab::default(),
             remotes: (0..workers)
                 .map(|_| Remote {
@@ -114,15 +117,28 @@ impl Engine {
     }
 
     pub(crate) fn accept_links(&mut self) {
-        loop {
-            let Some(listener) = &self.links.listener else {
-                return;
-            };
-            // Without descriptors the peer waits in the queue; the next timer looks again.
-            let Accepted::Connection(fd) = socket::accept(listener.as_fd()) else {
-                return;
-            };
-            self.adopt_link(fd, Side::Owner, None);
+        while let Some(listener) = &self.links.listener {
+            match socket::accept(listener.as_fd()) {
+                Accepted::Connection(fd) => {
+                    self.adopt_link(fd, Side::Owner, None);
+                }
+                Accepted::Empty => {
+                    let poller = &self.io.poller;
+                    if self.links.resting
+                        && poller.add(listener, Source::LinkListener, false).is_ok()
+                    {
+                        self.links.resting = false;
+                    }
+                    return;
+                }
+                // The peer waits in the queue; the next timer looks again.
+                Accepted::Exhausted => {
+                    if !self.links.resting {
+                        self.links.resting = self.io.poller.remove(listener.as_fd()).is_ok();
+                    }
+                    return;
+                }
+            }
         }
     }
 
@@ -286,7 +302,9 @@ impl Engine {
 
     /// Beats, silence and redialling; every engine tick.
     pub(crate) fn link_timer(&mut self) {
-        self.accept_links();
+        if self.links.resting {
+            self.accept_links();
+        }
         let mut silent = Vec::new();
         let mut alive = Vec::new();
         for (slot, link) in self.links.slab.iter() {
