@@ -30,7 +30,7 @@ struct Frame {
 
 impl Assembly {
     /// A message that begins with `header`.
-    pub(super) fn new(header: &Header) -> Self {
+    pub(super) fn new(header: Header) -> Self {
         Self {
             text: header.opcode == Opcode::Text,
             compressed: header.compressed,
@@ -42,7 +42,7 @@ impl Assembly {
     }
 
     /// Begins a frame, of the message's bytes so far the next.
-    pub(super) fn begin(&mut self, header: &Header) {
+    pub(super) fn begin(&mut self, header: Header) {
         self.frame = Some(Frame {
             missing: header.payload_len as usize,
             mask: header.mask,

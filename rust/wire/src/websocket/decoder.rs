@@ -77,34 +77,29 @@ impl Decoder {
         input: &'a mut [u8],
         inflater: &'a mut Inflater,
     ) -> Result<Decoded<'a>, Error> {
-        match &self.assembly {
-            Some(assembly) if assembly.handed_out => self.assembly = None,
-            Some(assembly) => {
-                if let Some(missing) = assembly.missing() {
-                    if input.is_empty() {
-                        return Ok(Decoded::Incomplete { needed: missing });
-                    }
-                    return self.go_on(input, 0, inflater);
+        if let Some(assembly) = &self.assembly {
+            if assembly.handed_out {
+                self.assembly = None;
+            } else if let Some(missing) = assembly.missing() {
+                if input.is_empty() {
+                    return Ok(Decoded::Incomplete { needed: missing });
                 }
+                return self.go_on(input, 0, inflater);
             }
-            None => {}
         }
         let (header, header_len) = match Header::parse(input, self.role, self.deflate)? {
             Parsed::Incomplete { needed } => return Ok(Decoded::Incomplete { needed }),
             Parsed::Header { header, len } => (header, len),
         };
-        let payload_len = self.admit(&header)?;
+        let payload_len = self.admit(header)?;
         let consumed = header_len.saturating_add(payload_len);
-        let control = header.opcode.is_control();
         let whole_message = header.fin && header.opcode != Opcode::Continuation;
-        if input.len() < consumed && (control || input.len() == header_len) {
-            return Ok(Decoded::Incomplete { needed: consumed });
-        }
         if input.len() < consumed || !whole_message {
-            self.assembly
-                .get_or_insert_with(|| Box::new(Assembly::new(&header)))
-                .begin(&header);
-            return self.go_on(input, header_len, inflater);
+            let control = header.opcode.is_control();
+            if input.len() < consumed && (control || input.len() == header_len) {
+                return Ok(Decoded::Incomplete { needed: consumed });
+            }
+            return self.begin(header, input, header_len, inflater);
         }
         let payload = input.get_mut(header_len..consumed).unwrap_or_default();
         if let Some(key) = header.mask {
@@ -117,19 +112,36 @@ impl Decoder {
                 let (code, reason) = close::parse(payload, header_len)?;
                 Event::Close { code, reason }
             }
-            opcode => {
-                let message = if header.compressed {
-                    inflate(inflater, payload, self.message_bytes_max, header_len)?
-                } else {
-                    payload
-                };
+            opcode if header.compressed => {
+                let message = inflate(inflater, payload, self.message_bytes_max, header_len)?;
                 data(opcode == Opcode::Text, message, header_len)?
             }
+            Opcode::Text => match utf8::validate(payload) {
+                Ok(text) => Event::Text(text),
+                Err(error) => return Err(utf8_error(header_len + error.valid_up_to())),
+            },
+            _ => Event::Binary(payload),
         };
         Ok(Decoded::Frame { consumed, event })
     }
 
+    /// Begins a frame that is not, or not yet, a message by itself.
+    #[inline(never)]
+    fn begin<'a>(
+        &'a mut self,
+        header: Header,
+        input: &mut [u8],
+        header_len: usize,
+        inflater: &'a mut Inflater,
+    ) -> Result<Decoded<'a>, Error> {
+        self.assembly
+            .get_or_insert_with(|| Box::new(Assembly::new(header)))
+            .begin(header);
+        self.go_on(input, header_len, inflater)
+    }
+
     /// Stores what is there of the present frame, and gives the message if that completes it.
+    #[inline(never)]
     fn go_on<'a>(
         &'a mut self,
         input: &mut [u8],
@@ -169,7 +181,7 @@ impl Decoder {
     }
 
     /// Checks what a header may say at this point of the stream, and gives its payload's length.
-    fn admit(&self, header: &Header) -> Result<usize, Error> {
+    fn admit(&self, header: Header) -> Result<usize, Error> {
         let fail = |offset, kind| Err(Error { offset, kind });
         let (before, compressed) = match (header.opcode, &self.assembly) {
             (Opcode::Continuation, None) => return fail(0, ErrorKind::ContinuationWithoutStart),
@@ -217,10 +229,14 @@ fn data(text: bool, message: &[u8], offset: usize) -> Result<Event<'_>, Error> {
     }
     match utf8::validate(message) {
         Ok(text) => Ok(Event::Text(text)),
-        Err(error) => Err(Error {
-            offset: offset + error.valid_up_to(),
-            kind: ErrorKind::Utf8,
-        }),
+        Err(error) => Err(utf8_error(offset + error.valid_up_to())),
+    }
+}
+
+fn utf8_error(offset: usize) -> Error {
+    Error {
+        offset,
+        kind: ErrorKind::Utf8,
     }
 }
 
@@ -236,13 +252,6 @@ mod tests {
         let mut out = Vec::new();
         put(opcode, fin, false, payload, &mut out);
         out
-    }
-
-    fn utf8_error(offset: usize) -> Error {
-        Error {
-            offset,
-            kind: ErrorKind::Utf8,
-        }
     }
 
     fn put(opcode: Opcode, fin: bool, compressed: bool, payload: &[u8], out: &mut Vec<u8>) {

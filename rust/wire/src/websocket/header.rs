@@ -88,6 +88,7 @@ pub(super) enum Parsed {
 impl Header {
     /// Reads the header of a frame sent to `role`; `deflate` tells whether permessage-deflate
     /// was agreed on.
+    #[inline]
     pub(super) fn parse(input: &[u8], role: Role, deflate: bool) -> Result<Parsed, Error> {
         let Some(&[first, second]) = input.first_chunk() else {
             return Ok(Parsed::Incomplete { needed: 2 });
