@@ -1,8 +1,9 @@
 //! Listening sockets, and connections that have not said who they are.
 
-use crate::connection::{Connection, Phase};
+use crate::connection::Connection;
 use crate::engine::Engine;
 use crate::poller::Source;
+use crate::slab::Handle;
 use crate::socket::{self, Accepted};
 use imfast_session::Session;
 use rustix::fd::{AsFd, OwnedFd};
@@ -140,6 +141,15 @@ impl Engine {
         let units = self.config.authenticate_ms.div_ceil(1000) as u32;
         let now = self.unit();
         self.io.wheel.set(handle.slot, now, units);
+        self.now_a_stranger(handle);
+    }
+
+    /// A connection has not said who it is. Where there are too many, the oldest of them goes.
+    pub(crate) fn now_a_stranger(&mut self, handle: Handle) {
+        let Some(connection) = self.io.connections.resolve_mut(handle) else {
+            return;
+        };
+        connection.stranger = true;
         self.strangers.push_back(handle);
         self.stranger_count += 1;
         while self.stranger_count > self.config.unauthenticated_max {
@@ -149,23 +159,24 @@ impl Engine {
 
     fn drop_oldest_stranger(&mut self) {
         while let Some(handle) = self.strangers.pop_front() {
-            let stranger = self
-                .io
-                .connections
-                .resolve(handle)
-                .is_some_and(|c| c.phase == Phase::Stranger);
-            if stranger {
+            let found = self.io.connections.resolve(handle);
+            if found.is_some_and(|connection| connection.stranger) {
                 self.io.kill(handle.slot);
-                self.stranger_count -= 1;
-                return;
+                return self.not_a_stranger(handle.slot);
             }
         }
         self.stranger_count = 0;
     }
 
     /// A connection is no stranger any more: it presented a token, or it went.
-    pub(crate) fn not_a_stranger(&mut self) {
-        self.stranger_count = self.stranger_count.saturating_sub(1);
+    pub(crate) fn not_a_stranger(&mut self, slot: u32) {
+        let Some(connection) = self.io.connections.get_mut(slot) else {
+            return;
+        };
+        if !std::mem::take(&mut connection.stranger) {
+            return;
+        }
+        self.stranger_count -= 1;
         // Handles of those that left otherwise are skipped when the oldest is looked for; do not
         // let them pile up meanwhile.
         if self.strangers.len() > 64 + 4 * self.stranger_count {
@@ -173,7 +184,7 @@ impl Engine {
             self.strangers.retain(|h| {
                 connections
                     .resolve(*h)
-                    .is_some_and(|c| c.phase == Phase::Stranger)
+                    .is_some_and(|connection| connection.stranger)
             });
         }
     }

@@ -437,7 +437,6 @@ impl Engine {
             return;
         };
         let user = std::mem::replace(&mut connection.user, NONE);
-        let stranger = user == NONE && !connection.held_back();
         let subscriptions: Vec<u32> = connection.subscriptions.iter().map(|s| s.group).collect();
         let attach = connection.rare.take().and_then(|rare| rare.attach);
         for group in subscriptions {
@@ -448,9 +447,7 @@ impl Engine {
             self.release_holds(&cursor.groups);
         }
         if user == NONE {
-            if stranger {
-                self.not_a_stranger();
-            }
+            self.not_a_stranger(slot);
         } else if let Some(route) = self.users.remove_session(user, slot) {
             self.route_writer.clear(route);
         }

@@ -51,6 +51,8 @@ pub(crate) struct Connection {
     pub checkpoint_due: bool,
     /// Input came since the last time-out sweep.
     pub heard: bool,
+    /// It is counted among those who have not said who they are.
+    pub stranger: bool,
     /// Sends that wait for their commit.
     pub in_flight: u16,
     /// Index of the user on this worker.
@@ -150,6 +152,7 @@ impl Connection {
             dirty: false,
             checkpoint_due: false,
             heard: false,
+            stranger: false,
             in_flight: 0,
             user: NONE,
             expires_s: 0,

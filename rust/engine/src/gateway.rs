@@ -150,6 +150,7 @@ impl Engine {
         } else {
             if connect && let Some(connection) = self.io.connections.resolve_mut(handle) {
                 connection.phase = Phase::Stranger;
+                self.now_a_stranger(handle);
             }
             self.resume(handle);
         }

@@ -41,7 +41,7 @@ impl Engine {
                 device
             };
             connection.device = device.as_ref().into();
-            self.not_a_stranger();
+            self.not_a_stranger(handle.slot);
             let verb = ControlVerb::Connect {
                 token: token.into_owned(),
                 device: device.into_owned(),
