@@ -14,6 +14,9 @@ PROFILE ?= release
 LOCKED ?= --locked
 PYTEST_ARGS ?=
 SERVE_ARGS ?=
+FUZZ_SECONDS ?= 60
+# Where inputs that reach new code gather; rust/fuzz/corpus holds a small selection of them.
+FUZZ_FOUND = $(CARGO_TARGET_DIR)/fuzz-corpus
 
 export PYTHON
 # cargo test must build against the same Python as maturin does, or both rebuild PyO3 in turn.
@@ -22,7 +25,7 @@ export VIRTUAL_ENV := $(abspath $(VENV))
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-NATIVE_SOURCES := $(shell find rust core_ext spec -name target -prune -o -type f -print) pyproject.toml
+NATIVE_SOURCES := $(shell find rust core_ext spec \( -name target -o -name fuzz \) -prune -o -type f -print) pyproject.toml
 # The binary names the revision it was built from, so a commit is a change too.
 REVISION_LOG := $(wildcard $(shell git rev-parse --git-path logs/HEAD 2>/dev/null))
 
@@ -95,6 +98,14 @@ fmt: $(DEVELOP) ## Format Rust and Python in place
 bench: $(DEVELOP) $(BUILT) ## Measure; the figures never decide whether a test passes
 	@[[ $(PROFILE) == release ]] || { echo "bench measures release builds only" >&2; exit 1; }
 	$(VENV)/bin/python -m pytest benchmarks -o timeout=0 --benchmark-only $(PYTEST_ARGS)
+
+.PHONY: fuzz
+fuzz: ## Fuzz every decoder and state machine, FUZZ_SECONDS each (needs nightly Rust and cargo-fuzz)
+	for target in $$(cargo +nightly fuzz list --fuzz-dir rust/fuzz); do \
+		mkdir -p $(FUZZ_FOUND)/$$target; \
+		cargo +nightly fuzz run --fuzz-dir rust/fuzz $$target $(FUZZ_FOUND)/$$target rust/fuzz/corpus/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=1; \
+	done
 
 .PHONY: check-tools
 check-tools: ## Name what this machine lacks, with the command that installs it
