@@ -146,7 +146,7 @@ class Settings(BaseSettings):
     )
     compression: Literal["off", "on"] = option(
         "off",
-        when="permessage-deflate for clients that offer it; for slow links, at some 20 us a frame.",
+        when="permessage-deflate for clients that offer it; for slow links, at 6 us a small frame.",
     )
     connections_max: Count | None = option(
         None,

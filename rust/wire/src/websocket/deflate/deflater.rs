@@ -7,7 +7,7 @@ use flate2::{Compress, Compression, FlushCompress, Status};
 /// than a few bytes are worth.
 pub const COMPRESS_BYTES_MIN: usize = 128;
 
-/// Up to 4 KiB this level is as thorough as the usual 6, beyond it several times as fast.
+/// Up to 2 KiB this level is as thorough as the usual 6, beyond it several times as fast.
 const LEVEL: u32 = 3;
 
 /// Compresses messages for any number of connections, one after the other.
