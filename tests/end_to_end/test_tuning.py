@@ -78,6 +78,31 @@ async def test_small_slices_and_pages_lose_nothing(directory: Path):
             await client.close()
 
 
+async def test_load_that_never_lets_up_is_not_refused_as_a_backlog(directory: Path):
+    flags = ["--inbox-bytes-max", "1MiB", "--batch-commands-max", "16"]
+    flags += ["--requests-in-flight-max", "64"]
+    async with Server(directory, *flags, workers=1) as server:
+        clients = [await PlainClient.connect(server, f"user-{n}") for n in range(4)]
+        # Some 4 MB pass in all, 300 kB at most wait at one time.
+        sends = (
+            client.send({"user": "bob"}, f"{client.user}-{number}", "x" * KIB)
+            for number in range(1000)
+            for client in clients
+        )
+        await asyncio.gather(*sends)
+        for client in clients:
+            await client.close()
+
+
+async def test_window_that_filled_up_opens_again_without_further_bytes(directory: Path):
+    async with Server(directory, "--requests-in-flight-max", "8", workers=1) as server:
+        client = await PlainClient.connect(server, "alice")
+        async with client:
+            sends = (client.send({"user": "bob"}, str(number), number) for number in range(200))
+            sent = await asyncio.gather(*sends)
+            assert [one["seq"] for one in sent] == list(range(1, 201))
+
+
 async def test_checkpoints_come_as_often_as_was_set(directory: Path):
     async with Server(directory, "--checkpoint-s", "0.25s", workers=1) as server:
         alice = await PlainClient.connect(server, "alice")

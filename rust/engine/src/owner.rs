@@ -144,9 +144,8 @@ impl Engine {
             .partition
             .begin(time_ms, &mut owned.inbox, commands, bytes);
         owned.in_flight = true;
-        if owned.inbox.is_empty() {
-            owned.inbox_bytes = 0;
-        }
+        // Under load the inbox never runs empty: what is taken has to be taken off each time.
+        owned.inbox_bytes -= owned.partition.batch_bytes();
         self.io.stats.commands += taken as u64;
         Some((time_ms, owned.partition.records().len()))
     }

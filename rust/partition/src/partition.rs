@@ -91,6 +91,11 @@ impl<O> Partition<O> {
         taken
     }
 
+    /// Bytes of the commands in the batch in flight; 0 without one.
+    pub fn batch_bytes(&self) -> usize {
+        self.fold.batch_bytes()
+    }
+
     /// The records of the batch in flight as the sequencer sees them.
     pub fn records(&self) -> &[record::Record] {
         self.fold.records()

@@ -283,7 +283,9 @@ fn batch_takes_what_its_bounds_allow_and_at_least_one() {
             .partition
             .begin(1, &mut incoming, max_commands, max_bytes);
         assert_eq!(began, taken);
+        assert_eq!(owner.partition.batch_bytes(), taken * length);
         assert_eq!(owner.partition.rollback().len(), taken);
+        assert_eq!(owner.partition.batch_bytes(), 0);
     }
     assert_eq!(incoming.len(), 4);
     incoming.clear();

@@ -111,6 +111,11 @@ impl Fold {
         self.batch.commands.push(command);
     }
 
+    /// Bytes of the commands in the batch.
+    pub(crate) fn batch_bytes(&self) -> usize {
+        self.batch.commands.iter().map(Vec::len).sum()
+    }
+
     /// Adds a command from the log, which must be accepted again.
     pub(crate) fn take_logged(&mut self, command: Vec<u8>) -> Result<(), ReplayError> {
         let position = self.state.position() + self.batch.records.len() as u64 + 1;
