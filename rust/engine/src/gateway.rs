@@ -198,9 +198,7 @@ impl Engine {
                     connection.in_flight = connection.in_flight.saturating_sub(1);
                     // Frames may wait with all bytes read: then no event would bring them on.
                     let waits = !connection.reading || !connection.unparsed.is_empty();
-                    if waits
-                        && connection.in_flight == in_flight_max / 2
-                        && !connection.held_back()
+                    if waits && connection.in_flight == in_flight_max / 2 && !connection.held_back()
                     {
                         self.resumable.push(handle);
                     }
