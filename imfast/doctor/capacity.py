@@ -11,7 +11,7 @@ from imfast.supervisor.open_files import connections_possible
 
 __all__ = ["WORKER_BYTES_PER_CONNECTION", "Capacity", "Limit", "capacity"]
 
-WORKER_BYTES_PER_CONNECTION = 3_200
+WORKER_BYTES_PER_CONNECTION = 700
 """Memory of a worker for one idle session of a user of its own; see docs/tuning.md."""
 
 WORKER_BYTES = 68 << 20
