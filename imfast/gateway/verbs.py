@@ -26,19 +26,13 @@ log = structlog.get_logger(__name__)
 class Verbs:
     """Decides about one request at a time, quickly: it runs on the worker's loop."""
 
-    def __init__(
-        self, engine: Engine, authenticator: Authenticator, *, members_per_call_max: int
-    ) -> None:
-        """`members_per_call_max` bounds the users that one action names."""
+    def __init__(self, engine: Engine, authenticator: Authenticator) -> None:
+        """What is not named below goes ahead: the engine has checked its limits already."""
         self._engine = engine
         self._authenticator = authenticator
-        self._members_per_call_max = members_per_call_max
         self._served: dict[str, Callable[[Request], None]] = {
             "connect": self._connect,
             "refresh": self._refresh,
-            "group.create": self._group,
-            "group.add": self._group,
-            "group.remove": self._group,
         }
 
     def decide(self, request: Request) -> None:
@@ -68,13 +62,3 @@ class Verbs:
             )
             return
         self._engine.refreshed(request.connection, identity.expires_at_ms)
-
-    def _group(self, request: Request) -> None:
-        if request.users > self._members_per_call_max:
-            self._engine.refuse(
-                request.connection,
-                Code.TOO_MANY_MEMBERS,
-                f"at most {self._members_per_call_max} users in one call",
-            )
-            return
-        self._engine.proceed(request.connection)

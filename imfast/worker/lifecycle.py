@@ -78,9 +78,7 @@ class Worker:
             )
             for number in document.partitions
         }
-        verbs = Verbs(
-            self._engine, authenticator, members_per_call_max=settings.members_per_call_max
-        )
+        verbs = Verbs(self._engine, authenticator)
         self._tick = Tick(
             self._engine,
             self._partitions,

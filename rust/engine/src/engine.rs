@@ -86,7 +86,6 @@ pub struct Engine {
     pub(crate) now_ms: u64,
     /// Milliseconds since 1970, as of this poll; for people only.
     pub(crate) wall_ms: u64,
-    draining: bool,
 }
 
 impl Engine {
@@ -150,7 +149,6 @@ impl Engine {
             ticks: 0,
             now_ms: 0,
             wall_ms: wall_ms(),
-            draining: false,
             config,
         })
     }
@@ -245,7 +243,6 @@ impl Engine {
 
     /// Stops accepting and tells every client to come back elsewhere, or later.
     pub fn drain(&mut self, reconnect_after_ms: u64) {
-        self.draining = true;
         for index in 0..self.listeners.len() as u32 {
             self.release(index);
         }

@@ -73,10 +73,12 @@ impl Engine {
                 Flow::Next
             }
             Verb::Ack { conversation, seq } => {
-                self.cursor(handle, id, &conversation, Some(seq), None)
+                self.cursor(handle, id, &conversation, |actor, device| {
+                    actor.ack(device, seq)
+                })
             }
             Verb::Read { conversation, seq } => {
-                self.cursor(handle, id, &conversation, None, Some(seq))
+                self.cursor(handle, id, &conversation, |actor, _| actor.read(seq))
             }
             Verb::Refresh { token } => {
                 let (tenant, user) = self.identity(handle.slot);
@@ -125,30 +127,24 @@ impl Engine {
         }
     }
 
+    /// Submits a cursor that `command` encodes from who acts and on which device.
     fn cursor(
         &mut self,
         handle: Handle,
         frame: u64,
         conversation: &str,
-        ack: Option<u64>,
-        read: Option<u64>,
+        command: impl FnOnce(&Actor<'_>, &str) -> Vec<u8>,
     ) -> Flow {
         let (tenant, user) = self.identity(handle.slot);
-        let device = self
-            .io
-            .connections
-            .get(handle.slot)
-            .map_or("", |c| &c.device);
+        let connection = self.io.connections.get(handle.slot);
+        let device = connection.map_or("", |c| &c.device);
         let actor = Actor {
             tenant: &tenant,
             user: &user,
             key: &[],
             conversation,
         };
-        let command = match (ack, read) {
-            (Some(seq), _) => actor.ack(device, seq),
-            (None, seq) => actor.read(seq.unwrap_or(0)),
-        };
+        let command = command(&actor, device);
         let partition = id::partition_of(&tenant, conversation, self.partitions());
         let waiter = self.client_waiter(handle, frame);
         self.submit(partition, command, waiter);
@@ -156,9 +152,7 @@ impl Engine {
     }
 
     fn group(&mut self, handle: Handle, frame: u64, group: &Group<'_>) -> Flow {
-        let (tenant, user) = self.identity(handle.slot);
-        let owned_key;
-        let (action, conversation, key, users): (_, String, &str, &[_]) = match group {
+        let (action, given, users): (_, &str, &[_]) = match group {
             Group::Members {
                 conversation,
                 after,
@@ -173,61 +167,40 @@ impl Engine {
                 };
                 return self.hold_query(handle, frame, "members", conversation, kind);
             }
-            Group::Create { key, members, .. } => {
-                let key = if key.is_empty() {
-                    owned_key = self.fresh_key_text();
-                    owned_key.as_str()
-                } else {
-                    key.as_ref()
-                };
-                (
-                    "create",
-                    id::group_conversation(&tenant, &user, key),
-                    key,
-                    members,
-                )
-            }
-            Group::Join { conversation, key } => {
-                ("join", conversation.clone().into_owned(), key, &[])
-            }
-            Group::Leave { conversation, key } => {
-                ("leave", conversation.clone().into_owned(), key, &[])
-            }
-            Group::Add {
-                conversation,
-                key,
-                users,
-            } => ("add", conversation.clone().into_owned(), key, users),
-            Group::Remove {
-                conversation,
-                key,
-                users,
-            } => ("remove", conversation.clone().into_owned(), key, users),
+            Group::Create { key, members, .. } => ("create", key, members),
+            Group::Join { key, .. } => ("join", key, &[]),
+            Group::Leave { key, .. } => ("leave", key, &[]),
+            Group::Add { key, users, .. } => ("add", key, users),
+            Group::Remove { key, users, .. } => ("remove", key, users),
         };
         let made;
-        let key = if key.is_empty() {
-            made = self.fresh_key_text();
-            made.as_bytes()
+        let key = if given.is_empty() {
+            made = format!("{:032x}", u128::from_le_bytes(self.fresh_key()));
+            made.as_str()
         } else {
-            key.as_bytes()
+            given
+        };
+        let (tenant, user) = self.identity(handle.slot);
+        let conversation = match group {
+            Group::Create { .. } => id::group_conversation(&tenant, &user, key),
+            Group::Members { conversation, .. }
+            | Group::Join { conversation, .. }
+            | Group::Leave { conversation, .. }
+            | Group::Add { conversation, .. }
+            | Group::Remove { conversation, .. } => conversation.clone().into_owned(),
         };
         let actor = Actor {
             tenant: &tenant,
             user: &user,
-            key,
+            key: key.as_bytes(),
             conversation: &conversation,
         };
         let command = match group {
-            Group::Create {
-                title,
-                members,
-                open,
-                ..
-            } => actor.create(title, members, *open),
+            Group::Create { title, open, .. } => actor.create(title, users, *open),
             Group::Join { .. } => actor.join(),
             Group::Leave { .. } => actor.leave(),
-            Group::Add { users, .. } => actor.add(users),
-            Group::Remove { users, .. } => actor.remove(users),
+            Group::Add { .. } => actor.add(users),
+            Group::Remove { .. } => actor.remove(users),
             // A question, answered above.
             Group::Members { .. } => return Flow::Next,
         };
@@ -332,11 +305,5 @@ impl Engine {
         key[..8].copy_from_slice(&self.key_nonce.to_le_bytes());
         key[8..].copy_from_slice(&self.keys_made.to_le_bytes());
         key
-    }
-
-    fn fresh_key_text(&mut self) -> String {
-        let [high, low] = [self.key_nonce, self.keys_made + 1];
-        self.keys_made += 1;
-        format!("{high:016x}{low:016x}")
     }
 }

@@ -69,7 +69,6 @@ impl Engine {
         };
         self.links.remotes[worker as usize].link = Some(handle);
         let me = self.config.worker;
-        let incarnation = self.config.incarnation;
         let marks: Vec<(u16, u64)> = self
             .config
             .owners
@@ -91,7 +90,6 @@ impl Engine {
         if let Some(link) = self.links.slab.resolve_mut(handle) {
             link.queue(Kind::Hello, NO_PARTITION, 0, |out| {
                 out.push(me);
-                out.extend_from_slice(&incarnation.to_le_bytes());
                 for (partition, watermark) in marks {
                     out.extend_from_slice(&partition.to_le_bytes());
                     out.extend_from_slice(&watermark.to_le_bytes());

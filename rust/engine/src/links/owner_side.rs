@@ -72,8 +72,7 @@ impl Engine {
 
     /// A gateway introduced itself: it is told our epochs and gets what it missed.
     fn greeted(&mut self, handle: Handle, payload: &[u8]) -> Result<(), Broken> {
-        let (worker, rest) = payload.split_first().ok_or(Broken::Malformed)?;
-        let (_incarnation, marks) = rest.split_first_chunk::<8>().ok_or(Broken::Malformed)?;
+        let (worker, marks) = payload.split_first().ok_or(Broken::Malformed)?;
         let (marks, rest) = marks.as_chunks::<10>();
         let slot = self
             .links
