@@ -116,3 +116,17 @@ async def test_checkpoints_come_as_often_as_was_set(directory: Path):
                 await asyncio.sleep(0.02)  # paces what is sent; nothing waits for it
             tokens = {push["checkpoint"]["token"] for push in alice.pushes if "checkpoint" in push}
         assert len(tokens) > 3, "once a second would be three at most"
+
+
+async def test_call_names_no_more_users_than_were_set(directory: Path):
+    async with Server(directory, "--members-per-call-max", "2", workers=1) as server:
+        client = await PlainClient.connect(server, "alice")
+        async with client:
+            for members, refused in ((["b", "c"], False), (["b", "c", "d"], True)):
+                create = {"create": {"key": str(len(members)), "members": members}}
+                if not refused:
+                    assert (await client.request("group", create))["group"]["seq"] == 1
+                    continue
+                with pytest.raises(RefusedError) as refusal:
+                    await client.request("group", create)
+                assert refusal.value.name == "too_many_members"
