@@ -93,12 +93,13 @@ impl Connection {
         };
         front.copy_from_slice(&self.cut);
         match recv(&self.fd, rest, RecvFlags::empty()) {
-            Ok((0, _)) => Err(Failure::Said("the server closed a connection".into())),
+            Ok((0, _)) => Err(Failure::ended("end of stream")),
             Ok((fresh, _)) => Ok(Read::Bytes {
                 bytes: kept + fresh,
                 fresh,
             }),
             Err(Errno::AGAIN | Errno::INTR) => Ok(Read::Nothing),
+            Err(Errno::CONNRESET) => Err(Failure::ended("reset")),
             Err(errno) => Err(Failure::System("recv", errno)),
         }
     }
@@ -114,6 +115,7 @@ fn put(fd: &OwnedFd, bytes: &[u8]) -> Result<usize, Failure> {
     match send(fd, bytes, SendFlags::NOSIGNAL) {
         Ok(taken) => Ok(taken),
         Err(Errno::AGAIN | Errno::INTR) => Ok(0),
+        Err(Errno::CONNRESET | Errno::PIPE) => Err(Failure::ended("reset")),
         Err(errno) => Err(Failure::System("send", errno)),
     }
 }

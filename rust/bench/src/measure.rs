@@ -1,11 +1,10 @@
-//! Clocks, CPU time of ourselves and of the server, and distributions.
+//! Clocks, and CPU time of ourselves and of the server.
 
 use std::fs;
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
 use rustix::time::{ClockId, clock_gettime};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// Nanoseconds of the monotonic clock.
 pub(crate) fn now_ns() -> u64 {
@@ -28,17 +27,24 @@ pub(crate) struct Meter<'a> {
     began_ns: u64,
     own_ns: u64,
     server_ns: u64,
+    server_split: Split,
     machine_busy_seconds: f64,
 }
 
 /// What a [`Meter`] read.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Reading {
     pub seconds: f64,
-    /// Of one core, by this thread.
+    /// Of one core, by this thread; by the busiest of several processes.
     pub client_cpu_share: f64,
+    /// Cores that all processes of the generator used.
+    pub client_cores: f64,
     /// By all threads of the processes given; 0 when none were.
     pub server_cpu_seconds: f64,
+    /// The same in ticks of 10 ms, in user space and in the kernel: coarse, and beside paced load
+    /// wrong; their proportion is what they are for.
+    pub server_user_seconds: f64,
+    pub server_kernel_seconds: f64,
     /// Cores that anything on this machine kept busy, ourselves and the server included.
     pub machine_busy_cores: f64,
     /// How late an open loop was in the end.
@@ -50,6 +56,7 @@ impl<'a> Meter<'a> {
         Self {
             server_pids,
             server_ns: server_cpu_ns(server_pids),
+            server_split: Split::of(server_pids),
             machine_busy_seconds: machine_busy_seconds(),
             own_ns: nanoseconds(ClockId::ThreadCPUTime),
             began_ns: now_ns(),
@@ -61,10 +68,14 @@ impl<'a> Meter<'a> {
         let own_ns = nanoseconds(ClockId::ThreadCPUTime) - self.own_ns;
         let machine = machine_busy_seconds() - self.machine_busy_seconds;
         let server_ns = server_cpu_ns(self.server_pids).saturating_sub(self.server_ns);
+        let split = Split::of(self.server_pids);
         Reading {
             seconds: elapsed_ns as f64 / 1e9,
             client_cpu_share: own_ns as f64 / elapsed_ns as f64,
+            client_cores: own_ns as f64 / elapsed_ns as f64,
             server_cpu_seconds: server_ns as f64 / 1e9,
+            server_user_seconds: split.user - self.server_split.user,
+            server_kernel_seconds: split.kernel - self.server_split.kernel,
             machine_busy_cores: machine / elapsed_ns as f64 * 1e9,
             behind_ns: 0,
         }
@@ -72,19 +83,81 @@ impl<'a> Meter<'a> {
 }
 
 impl Reading {
+    /// Whether the figures of an open loop are the generator's own.
+    pub(crate) fn is_saturated(&self) -> bool {
+        self.client_cpu_share > SATURATED_SHARE || self.behind_ns > SATURATED_BEHIND_NS
+    }
+
+    /// Takes in what another process read at the same time, of the same server.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.seconds = self.seconds.max(other.seconds);
+        self.client_cores += other.client_cores;
+        self.client_cpu_share = self.client_cpu_share.max(other.client_cpu_share);
+        self.behind_ns = self.behind_ns.max(other.behind_ns);
+    }
+
     /// The fields that every result has.
-    pub(crate) fn fields(&self) -> Value {
-        json!({
+    pub(crate) fn fields(&self) -> Map<String, Value> {
+        let fields = json!({
             "seconds": self.seconds,
             "client_cpu_share": self.client_cpu_share,
-            "saturated": self.client_cpu_share > SATURATED_SHARE
-                || self.behind_ns > SATURATED_BEHIND_NS,
+            "client_cores": self.client_cores,
+            "saturated": self.is_saturated(),
             "behind_ms": self.behind_ns as f64 / 1e6,
             "server_cpu_seconds": self.server_cpu_seconds,
+            "server_user_cpu_seconds": self.server_user_seconds,
+            "server_kernel_cpu_seconds": self.server_kernel_seconds,
             "machine_busy_cores": self.machine_busy_cores,
-        })
+        });
+        match fields {
+            Value::Object(fields) => fields,
+            _ => Map::new(),
+        }
+    }
+
+    /// Reads what [`Self::fields`] wrote; what is missing is 0.
+    pub(crate) fn from_fields(fields: &Value) -> Self {
+        let number = |name: &str| fields[name].as_f64().unwrap_or_default();
+        Self {
+            seconds: number("seconds"),
+            client_cpu_share: number("client_cpu_share"),
+            client_cores: number("client_cores"),
+            server_cpu_seconds: number("server_cpu_seconds"),
+            server_user_seconds: number("server_user_cpu_seconds"),
+            server_kernel_seconds: number("server_kernel_cpu_seconds"),
+            machine_busy_cores: number("machine_busy_cores"),
+            behind_ns: (number("behind_ms") * 1e6) as u64,
+        }
     }
 }
+
+/// CPU time of processes in user space and in the kernel.
+struct Split {
+    user: f64,
+    kernel: f64,
+}
+
+impl Split {
+    /// Fields 14 and 15 of `/proc/PID/stat` (`proc_pid_stat(5)`), the 12th and 13th behind the name.
+    fn of(pids: &[u32]) -> Self {
+        let mut sum = Self {
+            user: 0.0,
+            kernel: 0.0,
+        };
+        for pid in pids {
+            let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let behind_name = text.rsplit_once(')').map_or("", |(_, rest)| rest);
+            let mut ticks = behind_name.split_whitespace().skip(11);
+            let mut seconds = || ticks.next()?.parse::<f64>().ok();
+            sum.user += seconds().unwrap_or_default() / TICKS_PER_SECOND;
+            sum.kernel += seconds().unwrap_or_default() / TICKS_PER_SECOND;
+        }
+        sum
+    }
+}
+
+/// What the kernel counts CPU time in for user space, on every architecture that we build for.
+const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Time on a processor of every thread, from `schedstat`: exact, where `stat` counts ticks that
 /// fall together with paced load.
@@ -99,7 +172,6 @@ fn server_cpu_ns(pids: &[u32]) -> u64 {
 
 /// The first line of `/proc/stat` without idle and waiting for disks, in ticks of 10 ms.
 fn machine_busy_seconds() -> f64 {
-    const TICKS_PER_SECOND: f64 = 100.0;
     const IDLE_AND_IOWAIT: std::ops::RangeInclusive<usize> = 3..=4;
     // User time includes guests', which come last: eight numbers are all there is to add up.
     const NUMBERS: usize = 8;
@@ -111,36 +183,6 @@ fn machine_busy_seconds() -> f64 {
         .filter_map(|(_, text)| text.parse::<f64>().ok())
         .sum::<f64>()
         / TICKS_PER_SECOND
-}
-
-/// A distribution of times, in nanoseconds, with three significant digits.
-pub(crate) struct Latencies(Histogram<u64>);
-
-impl Latencies {
-    pub(crate) fn new() -> Self {
-        const LONGEST_NS: u64 = 600_000_000_000;
-        const DIGITS: u8 = 3;
-        let histogram = Histogram::new_with_bounds(1, LONGEST_NS, DIGITS);
-        Self(histogram.expect("constant and valid bounds"))
-    }
-
-    pub(crate) fn record(&mut self, ns: u64) {
-        self.0.saturating_record(ns.max(1));
-    }
-
-    /// Microseconds, in plain fields.
-    pub(crate) fn fields(&self) -> Value {
-        let at = |quantile| self.0.value_at_quantile(quantile) as f64 / 1e3;
-        json!({
-            "count": self.0.len(),
-            "mean_us": self.0.mean() / 1e3,
-            "p50_us": at(0.5),
-            "p90_us": at(0.9),
-            "p99_us": at(0.99),
-            "p999_us": at(0.999),
-            "max_us": self.0.max() as f64 / 1e3,
-        })
-    }
 }
 
 /// Wastes time on the processor.
@@ -169,17 +211,5 @@ mod tests {
         let spent = meter.read().server_cpu_seconds - began;
         // Whatever else runs on this machine takes its share of the wall time, not of ours.
         assert!(spent > 0.0, "{spent}");
-    }
-
-    #[test]
-    fn quantiles_are_within_three_digits() {
-        let mut latencies = Latencies::new();
-        for microseconds in 1..=1000 {
-            latencies.record(microseconds * 1000);
-        }
-        let fields = latencies.fields();
-        let p99 = fields["p99_us"].as_f64().expect("a number");
-        assert!((989.0..=991.0).contains(&p99), "{p99}");
-        assert_eq!(fields["count"], 1000);
     }
 }

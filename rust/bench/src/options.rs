@@ -1,27 +1,36 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use lexopt::{Arg, Parser, ValueExt as _};
+use serde_json::{Value, json};
 
 use crate::failure::Failure;
+use crate::{scenario, transport};
 
 /// `--help`.
-pub(crate) const HELP: &str = "\
-imfast-bench SCENARIO --port PORT --tokens FILE [options]
+pub(crate) fn help() -> String {
+    let rows = |table: &[(&'static str, &str)]| {
+        let row = |(name, about): &(&str, &str)| format!("  {name:15} {about}\n");
+        table.iter().map(row).collect::<String>()
+    };
+    format!(
+        "imfast-bench SCENARIO --port PORT --tokens FILE [options]\n\n{}\n{OPTIONS}\n\ntransports\n{}",
+        rows(scenario::ABOUT),
+        rows(transport::ABOUT),
+    )
+}
 
-  fanout    one publisher sends to a group of all others
-  direct    pairs send to each other
-  idle      connect and hold until standard input ends
-  connect   connect, and measure that
-
+const OPTIONS: &str = "\
   --host ADDRESS          IPv4 address of the server [127.0.0.1]
   --port PORT             of the transport
-  --transport NAME        ws-json, ws-proto or tcp [ws-json]
+  --transport NAME        see below [ws-json]
   --tokens FILE           a line `user token` for each connection
-  --connections N         fanout: subscribers, one more line publishes [all lines]
+  --connections N         publishers of a fan-out are further lines [all lines]
+  --processes N           of the generator, which share the connections [1]
   --seconds S             measured time [5]
   --warmup S              time before it [1]
   --window W              closed loop: messages under way, of each sender [16]
@@ -30,29 +39,18 @@ imfast-bench SCENARIO --port PORT --tokens FILE [options]
   --body-bytes B          text of that many bytes [128]
   --ephemeral             messages neither stored nor numbered
   --no-keys               no idempotency keys
+  --publishers P          fanout: connections that send [1]
+  --members M             group, mixed: members of a group [10]
+  --mix KIND=SHARE,..     mixed: direct, group, ephemeral, history, read, reconnect
+  --stalled K             slow-consumers: subscribers that stop reading [10]
+  --receive-buffer B      slow-consumers: bytes that the kernel holds for each of them [4096]
   --server NAME           reconnect until `connected` names this worker
-  --server-pids P,P       processes whose CPU time is measured
+  --server-pids P,P       processes whose CPU time and memory are measured
   --concurrency C         connections being opened at once [128]
   --sources N             127.0.0.1 to 127.0.0.N as client addresses [one for 20,000 connections]
+  --progress              a line each second
   --wait                  before the run, wait for a line on standard input
   --burn-us U             waste that much time for each message: a slow generator, for tests";
-
-/// What a run does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ScenarioName {
-    FanOut,
-    Direct,
-    Idle,
-    Connect,
-}
-
-/// How frames travel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum TransportName {
-    WebSocketJson,
-    WebSocketProto,
-    Tcp,
-}
 
 /// Connections from one source address; the kernel has about 28,000 ports for each.
 const CONNECTIONS_PER_SOURCE: usize = 20_000;
@@ -64,8 +62,10 @@ const CONNECTIONS_PER_SOURCE: usize = 20_000;
     reason = "each is a flag of the command line"
 )]
 pub(crate) struct Options {
-    pub scenario: ScenarioName,
-    pub transport: TransportName,
+    /// A name of [`scenario::ABOUT`].
+    pub scenario: &'static str,
+    /// A name of [`transport::ABOUT`].
+    pub transport: &'static str,
     pub host: Ipv4Addr,
     pub port: u16,
     pub tokens: PathBuf,
@@ -73,25 +73,36 @@ pub(crate) struct Options {
     pub measured: Duration,
     pub warmup: Duration,
     pub window: u64,
+    pub processes: usize,
+    /// Which of the processes this is; none: the one that was started by hand.
+    pub share: Option<usize>,
+    /// Of the [`crate::board::Board`] that they share.
+    pub board: Option<PathBuf>,
     /// Messages a second; none: closed loop.
     pub rate: Option<f64>,
     pub batch: bool,
     pub body_bytes: usize,
     pub ephemeral: bool,
     pub keys: bool,
+    pub publishers: usize,
+    pub members: usize,
+    pub mix: String,
+    pub stalled: usize,
+    pub receive_buffer: usize,
     pub server: Option<String>,
     pub server_pids: Vec<u32>,
     pub concurrency: usize,
     sources: Option<usize>,
+    pub progress: bool,
     pub wait: bool,
     pub burn: Duration,
 }
 
 impl Options {
-    fn new(scenario: ScenarioName) -> Self {
+    fn new(scenario: &'static str) -> Self {
         Self {
             scenario,
-            transport: TransportName::WebSocketJson,
+            transport: "ws-json",
             host: Ipv4Addr::LOCALHOST,
             port: 0,
             tokens: PathBuf::new(),
@@ -99,18 +110,54 @@ impl Options {
             measured: Duration::from_secs(5),
             warmup: Duration::from_secs(1),
             window: 16,
+            processes: 1,
+            share: None,
+            board: None,
             rate: None,
             batch: false,
             body_bytes: 128,
             ephemeral: false,
             keys: true,
+            publishers: 1,
+            members: 10,
+            mix: "direct=70,group=20,ephemeral=8,reconnect=2".into(),
+            stalled: 10,
+            receive_buffer: 4096,
             server: None,
             server_pids: Vec::new(),
             concurrency: 128,
             sources: None,
+            progress: false,
             wait: false,
             burn: Duration::ZERO,
         }
+    }
+
+    /// The defaults of a run of that scenario.
+    #[cfg(test)]
+    pub(crate) fn for_tests(scenario: &'static str) -> Self {
+        Self::new(scenario)
+    }
+
+    /// What was asked, as the result repeats it.
+    pub(crate) fn fields(&self) -> Value {
+        json!({
+            "connections": self.connections,
+            "processes": self.processes,
+            "seconds": self.measured.as_secs_f64(),
+            "warmup": self.warmup.as_secs_f64(),
+            "window": self.rate.is_none().then_some(self.window),
+            "rate": self.rate,
+            "write": if self.batch { "batch" } else { "each" },
+            "body_bytes": self.body_bytes,
+            "ephemeral": self.ephemeral,
+            "keys": self.keys,
+            "publishers": self.publishers,
+            "members": self.members,
+            "mix": self.mix,
+            "stalled": self.stalled,
+            "receive_buffer": self.receive_buffer,
+        })
     }
 
     /// How many client addresses `connections` come from; 1 means: the kernel chooses.
@@ -121,20 +168,13 @@ impl Options {
     }
 }
 
-/// The program's own arguments; none when they ask for [`HELP`].
-pub(crate) fn from_arguments() -> Result<Option<Options>, Failure> {
-    parse(Parser::from_env())
-}
-
-fn parse(mut parser: Parser) -> Result<Option<Options>, Failure> {
+/// Reads the arguments; none when they ask for [`help`].
+pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Option<Options>, Failure> {
+    let mut parser = Parser::from_args(arguments);
     let mut options = match parser.next()? {
-        Some(Arg::Value(name)) => Options::new(match name.to_str() {
-            Some("fanout") => ScenarioName::FanOut,
-            Some("direct") => ScenarioName::Direct,
-            Some("idle") => ScenarioName::Idle,
-            Some("connect") => ScenarioName::Connect,
-            _ => return Err(Failure::Said(format!("no scenario {}", name.display()))),
-        }),
+        Some(Arg::Value(name)) => {
+            Options::new(of(scenario::ABOUT, "scenario", &name.to_string_lossy())?)
+        }
         None | Some(Arg::Long("help") | Arg::Short('h')) => return Ok(None),
         Some(other) => return Err(other.unexpected().into()),
     };
@@ -165,13 +205,19 @@ fn parse(mut parser: Parser) -> Result<Option<Options>, Failure> {
                 }
             }
             Arg::Long("transport") => {
-                options.transport = match parser.value()?.string()?.as_str() {
-                    "ws-json" => TransportName::WebSocketJson,
-                    "ws-proto" => TransportName::WebSocketProto,
-                    "tcp" => TransportName::Tcp,
-                    other => return Err(Failure::Said(format!("no transport {other}"))),
-                }
+                let name = parser.value()?.string()?;
+                options.transport = of(transport::ABOUT, "transport", &name)?;
             }
+            Arg::Long("processes") => options.processes = parser.value()?.parse()?,
+            // Told to the processes that another one starts.
+            Arg::Long("share") => options.share = Some(parser.value()?.parse()?),
+            Arg::Long("board") => options.board = Some(parser.value()?.into()),
+            Arg::Long("publishers") => options.publishers = parser.value()?.parse()?,
+            Arg::Long("members") => options.members = parser.value()?.parse()?,
+            Arg::Long("mix") => options.mix = parser.value()?.string()?,
+            Arg::Long("stalled") => options.stalled = parser.value()?.parse()?,
+            Arg::Long("receive-buffer") => options.receive_buffer = parser.value()?.parse()?,
+            Arg::Long("progress") => options.progress = true,
             Arg::Long("help") | Arg::Short('h') => return Ok(None),
             other => return Err(other.unexpected().into()),
         }
@@ -183,10 +229,14 @@ fn parse(mut parser: Parser) -> Result<Option<Options>, Failure> {
 fn check(options: &Options) -> Result<(), Failure> {
     let wrong = if options.port == 0 {
         "--port is missing"
-    } else if options.tokens.as_os_str().is_empty() {
+    } else if options.tokens.as_os_str().is_empty() && transport::needs_tokens(options.transport) {
         "--tokens is missing"
-    } else if options.window == 0 || options.concurrency == 0 {
-        "--window and --concurrency are at least 1"
+    } else if options.window == 0 || options.concurrency == 0 || options.publishers == 0 {
+        "--window, --concurrency and --publishers are at least 1"
+    } else if options.processes == 0 || options.share.is_some_and(|one| one >= options.processes) {
+        "--processes is at least 1"
+    } else if options.members < 2 {
+        "--members is at least 2"
     } else if options
         .rate
         .is_some_and(|rate| rate.is_nan() || rate <= 0.0)
@@ -196,6 +246,14 @@ fn check(options: &Options) -> Result<(), Failure> {
         return Ok(());
     };
     Err(Failure::Said(wrong.into()))
+}
+
+/// The table's own text of `name`.
+fn of(table: &[(&'static str, &str)], kind: &str, name: &str) -> Result<&'static str, Failure> {
+    let found = table.iter().find(|(one, _)| *one == name);
+    found
+        .map(|(one, _)| *one)
+        .ok_or_else(|| Failure::Said(format!("no {kind} {name}")))
 }
 
 fn seconds(parser: &mut Parser) -> Result<Duration, Failure> {
@@ -219,14 +277,14 @@ mod tests {
 
     fn parsed(arguments: &str) -> Result<Options, Failure> {
         let arguments = arguments.split_whitespace().map(std::ffi::OsString::from);
-        parse(Parser::from_args(arguments)).map(|options| options.expect("no --help"))
+        parse(arguments.collect()).map(|options| options.expect("no --help"))
     }
 
     #[test]
     fn options_say_what_was_given_and_keep_their_defaults() {
         let options = parsed("direct --port 9 --tokens t --rate 5000 --server-pids 7,8")
             .expect("valid arguments");
-        assert_eq!(options.scenario, ScenarioName::Direct);
+        assert_eq!(options.scenario, "direct");
         assert_eq!(options.rate, Some(5000.0));
         assert_eq!(options.server_pids, [7, 8]);
         assert_eq!(options.body_bytes, 128);

@@ -49,6 +49,12 @@ impl Poller {
         epoll::add(&self.epoll, fd, data, flags(writable)).doing("epoll_ctl")
     }
 
+    #[allow(dead_code, reason = "for scenarios that reconnect")]
+    /// Takes a socket out that stays open.
+    pub(crate) fn remove(&self, fd: impl AsFd) -> Result<(), Failure> {
+        epoll::delete(&self.epoll, fd).doing("epoll_ctl")
+    }
+
     pub(crate) fn modify(
         &self,
         fd: impl AsFd,

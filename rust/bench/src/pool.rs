@@ -2,15 +2,17 @@
 
 mod open;
 
-use std::net::SocketAddrV4;
+use std::collections::HashMap;
+use std::rc::Rc;
 
 use crate::connection::{Connection, Read};
 use crate::failure::Failure;
-use crate::measure::Latencies;
+use crate::latencies::Latencies;
 use crate::poller::{Poller, Ready, ready};
 use crate::tcp_info;
 use crate::transport::{Incoming, Transport};
 use imfast_wire::frames::client::ClientFrame;
+use open::{Dial, Stage};
 
 /// A connection's name and token.
 #[derive(Debug, Clone)]
@@ -26,7 +28,7 @@ pub(crate) struct Opened {
     pub seconds: f64,
     /// Connections that landed on another worker than wanted.
     pub elsewhere: u64,
-    /// Worker → connections on it.
+    /// Worker → connections that it accepted, those opened again included.
     pub servers: std::collections::BTreeMap<String, u64>,
     /// What the server asks of clients that have nothing to say.
     pub heartbeat_ms: u64,
@@ -36,8 +38,16 @@ const BUFFER_BYTES: usize = 256 * 1024;
 
 pub(crate) struct Pool<T> {
     transport: T,
-    to: SocketAddrV4,
+    dial: Dial,
+    users: Rc<[User]>,
     connections: Vec<Connection>,
+    stages: Vec<Stage>,
+    began_ns: Vec<u64>,
+    /// Sync tokens of connections that are opened again with one.
+    syncs: HashMap<usize, String>,
+    /// Connections that may be worked with.
+    ready: usize,
+    pub opened: Opened,
     poller: Poller,
     buffer: Box<[u8]>,
     /// Frames on their way into a socket.
@@ -47,6 +57,16 @@ pub(crate) struct Pool<T> {
 impl<T: Transport> Pool<T> {
     pub(crate) fn len(&self) -> usize {
         self.connections.len()
+    }
+
+    /// Connections that may be worked with; the others are being opened again or were given up.
+    pub(crate) fn ready(&self) -> usize {
+        self.ready
+    }
+
+    #[allow(dead_code, reason = "for scenarios that reconnect")]
+    pub(crate) fn is_ready(&self, index: usize) -> bool {
+        self.stages[index] == Stage::Ready
     }
 
     /// Segments with data that the server sent to connection `index`, of all time.
@@ -61,7 +81,8 @@ impl<T: Transport> Pool<T> {
         Ok(())
     }
 
-    /// Does what `event` asks for; every frame that arrived goes to `each`. Returns the bytes read.
+    /// Does what `event` asks for; every frame that arrived goes to `each`. Returns the bytes
+    /// read. A connection that is being opened goes a step further.
     #[inline]
     pub(crate) fn handle(
         &mut self,
@@ -71,6 +92,20 @@ impl<T: Transport> Pool<T> {
         let Some(index) = event.index else {
             return Ok(0);
         };
+        if self.stages[index] == Stage::Ready {
+            self.exchange(index, event, each)
+        } else {
+            self.advance(index, event, &mut each)
+        }
+    }
+
+    #[inline]
+    fn exchange(
+        &mut self,
+        index: usize,
+        event: Ready,
+        mut each: impl FnMut(&[u8]),
+    ) -> Result<usize, Failure> {
         if event.writable {
             self.connections[index].flush()?;
             self.want(index, false)?;

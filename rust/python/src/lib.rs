@@ -3,6 +3,7 @@
 mod build_info;
 mod dev_echo;
 mod engine;
+mod load_generator;
 mod options;
 mod records;
 mod requests;
@@ -18,6 +19,8 @@ mod _engine {
     use crate::dev_echo::serve_echo;
     #[pymodule_export]
     use crate::engine::{Engine, Finished};
+    #[pymodule_export]
+    use crate::load_generator::run_load_generator;
     #[pymodule_export]
     use crate::records::Records;
     #[pymodule_export]

@@ -1,7 +1,8 @@
-//! Connecting and authenticating, a bounded number at once.
+//! Connecting and authenticating, a bounded number at once, and again during a run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::rc::Rc;
 
 use imfast_wire::frames::client::{ClientFrame, Verb};
 use imfast_wire::frames::server::ServerBody;
@@ -9,57 +10,69 @@ use imfast_wire::frames::server::ServerBody;
 use super::{BUFFER_BYTES, Opened, Pool, User};
 use crate::connection::{Connection, Read};
 use crate::failure::Failure;
-use crate::measure::{Latencies, now_ns};
+use crate::latencies::Latencies;
+use crate::measure::now_ns;
 use crate::options::Options;
 use crate::poller::{Poller, Ready};
 use crate::transport::Transport;
 
 /// How far a connection is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+pub(super) enum Stage {
     Connecting,
     Greeted,
     Authenticating,
     Ready,
+    #[allow(dead_code, reason = "for scenarios that reconnect")]
+    /// Given up: nothing that happens to it matters.
+    Retired,
 }
 
-/// What became of one `connected`.
-enum Landed {
-    Here,
-    Elsewhere,
+/// Where connections go, and from where.
+pub(super) struct Dial {
+    to: SocketAddrV4,
+    /// Client addresses; 1: the kernel chooses.
+    sources: usize,
+    /// Of connection 0 among all of all processes.
+    first: usize,
+    /// The worker that is wanted.
+    server: Option<String>,
 }
 
-struct Opening<'a> {
-    options: &'a Options,
-    users: &'a [User],
-    stages: Vec<Stage>,
-    began_ns: Vec<u64>,
-    opened: Opened,
+/// What `connected` said.
+struct Welcome {
+    server: String,
+    heartbeat_ms: u64,
 }
 
 /// Nobody waits longer than this for one more connection.
 const PATIENCE_NS: u64 = 30_000_000_000;
 
 impl<T: Transport> Pool<T> {
-    /// Opens a connection for each of `users`, in their order.
+    /// Opens a connection for each of `users`, in their order. `first` is the number of the first
+    /// among the `all` users of all processes.
     pub(crate) fn open(
         transport: T,
         options: &Options,
-        users: &[User],
-    ) -> Result<(Self, Opened), Failure> {
+        users: Rc<[User]>,
+        first: usize,
+        all: usize,
+    ) -> Result<Self, Failure> {
+        let wanted = users.len();
         let mut pool = Self {
             transport,
-            to: SocketAddrV4::new(options.host, options.port),
-            connections: Vec::with_capacity(users.len()),
-            poller: Poller::new()?,
-            buffer: vec![0; BUFFER_BYTES].into_boxed_slice(),
-            out: Vec::new(),
-        };
-        let mut opening = Opening {
-            options,
+            dial: Dial {
+                to: SocketAddrV4::new(options.host, options.port),
+                sources: options.sources(all),
+                first,
+                server: options.server.clone(),
+            },
             users,
-            stages: Vec::new(),
-            began_ns: Vec::new(),
+            connections: Vec::with_capacity(wanted),
+            stages: Vec::with_capacity(wanted),
+            began_ns: Vec::with_capacity(wanted),
+            syncs: HashMap::new(),
+            ready: 0,
             opened: Opened {
                 latencies: Latencies::new(),
                 seconds: 0.0,
@@ -67,152 +80,182 @@ impl<T: Transport> Pool<T> {
                 servers: BTreeMap::new(),
                 heartbeat_ms: 0,
             },
+            poller: Poller::new()?,
+            buffer: vec![0; BUFFER_BYTES].into_boxed_slice(),
+            out: Vec::new(),
         };
         let began_ns = now_ns();
         let mut events = Vec::new();
-        let mut ready = 0;
-        let mut progress_ns = began_ns;
-        while ready < users.len() {
-            while pool.len() < users.len() && pool.len() - ready < options.concurrency {
-                pool.begin(&mut opening)?;
+        let (mut ready, mut progress_ns) = (0, began_ns);
+        while pool.ready < wanted {
+            while pool.len() < wanted && pool.len() - pool.ready < options.concurrency {
+                let connection = pool.dial(pool.len())?;
+                pool.connections.push(connection);
+                pool.stages.push(Stage::Connecting);
+                pool.began_ns.push(now_ns());
             }
             pool.wait(now_ns() + 1_000_000_000, &mut events)?;
             for event in &events {
-                if pool.advance(*event, &mut opening)? {
-                    ready += 1;
-                    progress_ns = now_ns();
-                }
+                pool.handle(*event, |_| ())?;
             }
-            if now_ns() - progress_ns > PATIENCE_NS {
+            if pool.ready > ready {
+                (ready, progress_ns) = (pool.ready, now_ns());
+            } else if now_ns() - progress_ns > PATIENCE_NS {
                 return Err(Failure::Said(format!("stuck at {ready} connections")));
             }
         }
-        opening.opened.seconds = (now_ns() - began_ns) as f64 / 1e9;
-        Ok((pool, opening.opened))
+        pool.opened.seconds = (now_ns() - began_ns) as f64 / 1e9;
+        Ok(pool)
     }
 
-    fn begin(&mut self, opening: &mut Opening<'_>) -> Result<(), Failure> {
-        let index = self.len();
-        let connection = self.dial(index, opening)?;
-        self.connections.push(connection);
-        opening.stages.push(Stage::Connecting);
-        opening.began_ns.push(now_ns());
+    #[allow(dead_code, reason = "for scenarios that reconnect")]
+    /// Drops connection `index` without a word, if there still is one, and begins to open it
+    /// again; [`Self::handle`] takes it further, and hands on what follows `connected`. `sync` is
+    /// the token that its `connect` carries; empty: from now on.
+    pub(crate) fn redial(&mut self, index: usize, sync: &str) -> Result<(), Failure> {
+        self.leave(index, Stage::Connecting);
+        if sync.is_empty() {
+            self.syncs.remove(&index);
+        } else {
+            self.syncs.insert(index, sync.into());
+        }
+        self.began_ns[index] = now_ns();
+        // The old socket closes, and so leaves the poller, once the new one has taken its place.
+        self.connections[index] = self.dial(index)?;
         Ok(())
     }
 
-    fn dial(&self, index: usize, opening: &Opening<'_>) -> Result<Connection, Failure> {
-        let sources = opening.options.sources(opening.users.len());
-        let from = (sources > 1).then(|| Ipv4Addr::new(127, 0, 0, 1 + (index % sources) as u8));
-        let connection = Connection::open(self.to, from)?;
+    #[allow(dead_code, reason = "for scenarios that reconnect")]
+    /// Gives up a connection: it stays as it is, and nothing is read from it any more.
+    pub(crate) fn retire(&mut self, index: usize) -> Result<(), Failure> {
+        self.leave(index, Stage::Retired);
+        self.poller.remove(&self.connections[index].fd)
+    }
+
+    #[allow(dead_code, reason = "for scenarios that reconnect")]
+    fn leave(&mut self, index: usize, stage: Stage) {
+        self.ready -= usize::from(self.stages[index] == Stage::Ready);
+        self.stages[index] = stage;
+    }
+
+    fn dial(&self, index: usize) -> Result<Connection, Failure> {
+        let (sources, number) = (self.dial.sources, self.dial.first + index);
+        let from = (sources > 1).then(|| Ipv4Addr::new(127, 0, 0, 1 + (number % sources) as u8));
+        let connection = Connection::open(self.dial.to, from)?;
         self.poller.add(&connection.fd, index, true)?;
         Ok(connection)
     }
 
-    /// Takes a connection a step further; true when it became ready.
-    fn advance(&mut self, event: Ready, opening: &mut Opening<'_>) -> Result<bool, Failure> {
-        let Some(index) = event.index else {
-            return Ok(false);
-        };
-        match opening.stages[index] {
+    /// Takes a connection a step further; returns the bytes of frames read.
+    #[cold]
+    pub(super) fn advance(
+        &mut self,
+        index: usize,
+        event: Ready,
+        each: &mut impl FnMut(&[u8]),
+    ) -> Result<usize, Failure> {
+        match self.stages[index] {
             Stage::Connecting if event.writable => {
                 self.out.clear();
                 self.transport.greet(&mut self.out);
                 self.flush_out(index)?;
-                opening.stages[index] = Stage::Greeted;
+                self.stages[index] = Stage::Greeted;
                 self.want(index, false)?;
                 // A transport without a greeting is greeted already.
-                self.authenticate(index, &[], opening).map(|_| false)
+                self.authenticate(index, &[]).map(|_| 0)
             }
             Stage::Greeted if event.readable => {
                 let Read::Bytes { bytes, .. } = self.connections[index].read(&mut self.buffer)?
                 else {
-                    return Ok(false);
+                    return Ok(0);
                 };
                 let input = self.buffer[..bytes].to_vec();
-                let read = self.authenticate(index, &input, opening)?;
+                let read = self.authenticate(index, &input)?;
                 self.connections[index].keep(&input[read..]);
-                Ok(false)
+                Ok(0)
             }
-            Stage::Authenticating => self.finish(event, index, opening),
-            _ => self.handle(event, |_| ()).map(|_| false),
+            Stage::Authenticating => self.finish(index, event, each),
+            _ => Ok(0),
         }
     }
 
     /// Sends `connect` once the greeting is answered; returns the bytes of the answer.
-    fn authenticate(
-        &mut self,
-        index: usize,
-        input: &[u8],
-        opening: &mut Opening<'_>,
-    ) -> Result<usize, Failure> {
+    fn authenticate(&mut self, index: usize, input: &[u8]) -> Result<usize, Failure> {
         let Some(read) = self.transport.greeted(input)? else {
             return Ok(0);
         };
+        if !T::AUTHENTICATES {
+            self.is_open(index);
+            return Ok(read);
+        }
+        let users = Rc::clone(&self.users);
+        let sync = self.syncs.get(&index).cloned().unwrap_or_default();
         let frame = ClientFrame {
             id: 1,
             verb: Verb::Connect {
-                token: (&*opening.users[index].token).into(),
+                token: (&*users[index].token).into(),
                 device: "bench".into(),
-                sync: "".into(),
+                sync: sync.into(),
             },
         };
         self.send(index, &frame)?;
-        opening.stages[index] = Stage::Authenticating;
+        self.stages[index] = Stage::Authenticating;
         Ok(read)
     }
 
     fn finish(
         &mut self,
-        event: Ready,
         index: usize,
-        opening: &mut Opening<'_>,
-    ) -> Result<bool, Failure> {
+        event: Ready,
+        each: &mut impl FnMut(&[u8]),
+    ) -> Result<usize, Failure> {
         let transport = self.transport;
-        let mut landed = None;
-        self.handle(event, |frame| {
-            landed.get_or_insert_with(|| opening.connected(transport, frame));
+        let mut welcome = None;
+        let bytes = self.exchange(index, event, |frame| {
+            if welcome.is_none() {
+                welcome = Some(Welcome::read(transport, frame));
+            } else {
+                each(frame);
+            }
         })?;
-        match landed.transpose()? {
-            None => Ok(false),
-            Some(Landed::Here) => {
-                let took_ns = now_ns() - opening.began_ns[index];
-                opening.opened.latencies.record(took_ns);
-                opening.stages[index] = Stage::Ready;
-                Ok(true)
-            }
-            Some(Landed::Elsewhere) => {
-                // The kernel spreads connections by their ports: the next has another one.
-                self.connections[index] = self.dial(index, opening)?;
-                opening.stages[index] = Stage::Connecting;
-                Ok(false)
-            }
+        let Some(welcome) = welcome.transpose()? else {
+            return Ok(bytes);
+        };
+        self.opened.heartbeat_ms = welcome.heartbeat_ms;
+        let wanted = self.dial.server.as_ref();
+        if wanted.is_some_and(|wanted| *wanted != welcome.server) {
+            self.opened.elsewhere += 1;
+            // The kernel spreads connections by their ports: the next has another one.
+            self.connections[index] = self.dial(index)?;
+            self.stages[index] = Stage::Connecting;
+            return Ok(bytes);
         }
+        *self.opened.servers.entry(welcome.server).or_default() += 1;
+        self.is_open(index);
+        Ok(bytes)
+    }
+
+    fn is_open(&mut self, index: usize) {
+        let took_ns = now_ns() - self.began_ns[index];
+        self.opened.latencies.record(took_ns);
+        self.stages[index] = Stage::Ready;
+        self.ready += 1;
     }
 }
 
-impl Opening<'_> {
+impl Welcome {
     /// Reads the first frame of a connection.
-    fn connected<T: Transport>(&mut self, transport: T, frame: &[u8]) -> Result<Landed, Failure> {
+    fn read<T: Transport>(transport: T, frame: &[u8]) -> Result<Self, Failure> {
         let mut rows = Vec::new();
         match transport.decode(frame, &mut rows)?.body {
             ServerBody::Connected {
                 server,
                 heartbeat_ms,
                 ..
-            } => {
-                self.opened.heartbeat_ms = heartbeat_ms;
-                if self
-                    .options
-                    .server
-                    .as_ref()
-                    .is_some_and(|wanted| *wanted != server)
-                {
-                    self.opened.elsewhere += 1;
-                    return Ok(Landed::Elsewhere);
-                }
-                *self.opened.servers.entry(server.into_owned()).or_default() += 1;
-                Ok(Landed::Here)
-            }
+            } => Ok(Self {
+                server: server.into_owned(),
+                heartbeat_ms,
+            }),
             other => Err(Failure::Said(format!(
                 "connect was answered with {other:?}"
             ))),

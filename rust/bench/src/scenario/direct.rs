@@ -7,18 +7,22 @@
 //! n-th delivery belong to the n-th send.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use imfast_wire::frames::client::Target;
 use imfast_wire::frames::server::ServerBody;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::loops::{Phase, Phases};
 use super::message::Messages;
+use super::{Scenario, Stage};
 use crate::failure::Failure;
-use crate::measure::{Latencies, burn, now_ns};
+use crate::latencies::Latencies;
+use crate::measure::{burn, now_ns};
 use crate::options::Options;
 use crate::pace::Pace;
 use crate::pool::{Pool, User};
+use crate::result::Outcome;
 use crate::transport::{Kind, Transport};
 
 /// Paced messages sent before the next look at what arrived.
@@ -57,6 +61,8 @@ impl Sender {
 /// Everything that is counted.
 struct Tally<'a> {
     users: &'a [User],
+    /// The sender's own session gets no copy.
+    ephemeral: bool,
     senders: Vec<Sender>,
     sent: u64,
     answered: u64,
@@ -73,27 +79,60 @@ struct Tally<'a> {
     answer: Latencies,
 }
 
-pub(crate) fn run<T: Transport>(
-    transport: T,
-    mut pool: Pool<T>,
-    options: &Options,
-    users: &[User],
-) -> Result<Value, Failure> {
-    let pairs = pool.len() / 2;
+pub(crate) struct Direct;
+
+impl Scenario for Direct {
+    type Prepared = ();
+
+    fn block(_: &Options) -> usize {
+        2
+    }
+
+    fn prepare<T: Transport>(_: &mut Stage<'_, T>) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn run<T: Transport>(stage: Stage<'_, T>, (): ()) -> Result<Outcome, Failure> {
+        run(stage)
+    }
+
+    fn derive(outcome: &Outcome, fields: &mut Map<String, Value>) {
+        fields.insert(
+            "messages_per_second".into(),
+            json!(outcome.rate("messages")),
+        );
+        let bytes = outcome.sum("received_bytes") as f64;
+        let cpu_us = outcome.reading.server_cpu_seconds * 1e6;
+        for (name, value) in [
+            ("received_bytes_per_message", bytes),
+            ("server_cpu_us_per_message", cpu_us),
+        ] {
+            fields.insert(name.into(), json!(outcome.per(value, "messages")));
+        }
+    }
+}
+
+fn run<T: Transport>(mut stage: Stage<'_, T>) -> Result<Outcome, Failure> {
+    let (transport, options) = (stage.transport, stage.options);
+    let pairs = stage.pool.len() / 2;
+    let users = Rc::clone(&stage.users);
     let users = users.get(..pairs * 2).unwrap_or_default();
     if pairs == 0 {
         return Err(Failure::Said("direct needs two connections".into()));
     }
-    let mut tally = Tally::new(users);
+    let mut tally = Tally::new(users, options.ephemeral);
     let mut messages = Messages::new(options);
-    let mut phases = Phases::new(options);
-    let mut pace = options.rate.map(|rate| Pace::new(now_ns(), rate));
+    let mut phases = Phases::new(options, stage.start_ns, pairs * 2);
+    let rate = options.rate.map(|rate| stage.share_of(rate));
+    let mut pace = rate.map(|rate| Pace::new(stage.start_ns, rate));
+    let pool = &mut stage.pool;
     let (mut from, mut to) = ((0, 0, 0), (0, 0, 0));
     let mut lag = Latencies::new();
     let mut events = Vec::new();
     let mut every: Vec<usize> = (0..pairs * 2).collect();
     while phases.phase != Phase::Over {
         let now = now_ns();
+        phases.received(now, tally.delivered);
         let mark = (tally.answered, tally.delivered, tally.bytes);
         if phases.advance(now, tally.is_settled()) {
             match phases.phase {
@@ -115,7 +154,7 @@ pub(crate) fn run<T: Transport>(
                 let index = (number % (pairs as u64 * 2)) as usize;
                 burn(options.burn);
                 let mut batch = pool.batch();
-                batch.add(&messages.next(tally.sent + 1, peer(users, index)));
+                batch.add(&messages.next(tally.sent + 1, peer(users, index), at_ns));
                 batch.send(index)?;
                 tally.sent(index, at_ns);
                 lag.record(now_ns() - at_ns);
@@ -123,11 +162,11 @@ pub(crate) fn run<T: Transport>(
         } else if phases.sending() {
             // The first turn has everybody, later ones those for whom something arrived.
             for index in every.drain(..) {
-                refill(&mut pool, &mut tally, &mut messages, options, users, index)?;
+                refill(pool, &mut tally, &mut messages, options, users, index)?;
             }
         }
         let until = pace.as_ref().map_or(u64::MAX, Pace::next_ns);
-        pool.wait(phases.until_ns.min(until).max(now), &mut events)?;
+        pool.wait(phases.wake_ns().min(until).max(now), &mut events)?;
         for event in &events {
             let Some(index) = event.index.filter(|index| *index < pairs * 2) else {
                 continue;
@@ -137,7 +176,7 @@ pub(crate) fn run<T: Transport>(
             tally.bytes += bytes as u64;
             if pace.is_none() && phases.sending() {
                 for one in [index, index ^ 1] {
-                    refill(&mut pool, tally, &mut messages, options, users, one)?;
+                    refill(pool, tally, &mut messages, options, users, one)?;
                 }
             }
             for one in [index, index ^ 1] {
@@ -149,31 +188,39 @@ pub(crate) fn run<T: Transport>(
         .reading
         .ok_or_else(|| Failure::Said("no measured time".into()))?;
     let (answered, delivered) = (to.0 - from.0, to.1 - from.1);
-    let done = answered.min(delivered);
-    let mut result = reading.fields();
-    result["connections"] = json!(pairs * 2);
-    result["messages"] = json!(done);
-    result["messages_per_second"] = json!(done as f64 / reading.seconds);
-    result["received_bytes_per_message"] = json!((to.2 - from.2) as f64 / done.max(1) as f64);
-    result["answered"] = json!(answered);
-    result["delivered"] = json!(delivered);
-    result["server_cpu_us_per_message"] =
-        json!(reading.server_cpu_seconds * 1e6 / done.max(1) as f64);
-    result["lost"] = json!(tally.sent as i64 - tally.failed as i64 - tally.delivered as i64);
-    result["unanswered"] = json!(tally.sent as i64 - tally.answered as i64);
-    result["own_unseen"] = json!(tally.sent as i64 - tally.failed as i64 - tally.own as i64);
-    result["surplus"] = json!(tally.surplus);
-    result["failed"] = json!(tally.failed);
-    result["first_error"] = json!(tally.first_error);
+    let unseen = |seen: u64| (tally.sent - tally.failed) as i64 - seen as i64;
+    let mut outcome = stage.outcome();
+    outcome.reading = reading;
+    outcome.per_second = phases.per_second;
+    outcome.connections = pairs as u64 * 2;
+    outcome.count("messages", answered.min(delivered));
+    outcome.count("received_bytes", to.2 - from.2);
+    outcome.count("answered", answered);
+    outcome.count("delivered", delivered);
+    outcome.count("surplus", tally.surplus);
+    outcome.count("failed", tally.failed);
+    for (name, value) in [
+        ("lost", unseen(tally.delivered)),
+        ("unanswered", tally.sent as i64 - tally.answered as i64),
+        (
+            "own_unseen",
+            if options.ephemeral {
+                0
+            } else {
+                unseen(tally.own)
+            },
+        ),
+    ] {
+        outcome.sums.insert(name.into(), value);
+    }
+    outcome.first_error = tally.first_error;
     // An answer that was an error shifts the deliveries behind it against their sends.
     if tally.failed == 0 {
-        result["latency"] = tally.delivery.fields();
-        result["answer_latency"] = tally.answer.fields();
+        outcome.distribution("latency", tally.delivery);
+        outcome.distribution("answer_latency", tally.answer);
     }
-    if pace.is_some() {
-        result["send_lag"] = lag.fields();
-    }
-    Ok(result)
+    outcome.distribution("send_lag", lag);
+    Ok(outcome)
 }
 
 fn peer(users: &[User], index: usize) -> Target<'_> {
@@ -198,7 +245,7 @@ fn refill<T: Transport>(
     let mut batch = pool.batch();
     for left in (0..room).rev() {
         burn(options.burn);
-        batch.add(&messages.next(tally.sent + 1, peer(users, index)));
+        batch.add(&messages.next(tally.sent + 1, peer(users, index), now));
         tally.sent(index, now);
         if !options.batch || left == 0 {
             batch.send(index)?;
@@ -208,10 +255,11 @@ fn refill<T: Transport>(
 }
 
 impl<'a> Tally<'a> {
-    fn new(users: &'a [User]) -> Self {
+    fn new(users: &'a [User], ephemeral: bool) -> Self {
         let connections = users.len();
         Self {
             users,
+            ephemeral,
             senders: (0..connections).map(|_| Sender::default()).collect(),
             sent: 0,
             answered: 0,
@@ -230,7 +278,7 @@ impl<'a> Tally<'a> {
     fn is_settled(&self) -> bool {
         self.answered >= self.sent
             && self.delivered + self.failed >= self.sent
-            && self.own + self.failed >= self.sent
+            && (self.ephemeral || self.own + self.failed >= self.sent)
     }
 
     fn sent(&mut self, index: usize, intended_ns: u64) {
@@ -321,7 +369,7 @@ mod tests {
     #[test]
     fn a_message_is_done_when_it_is_answered_and_delivered() {
         let users = users();
-        let mut tally = Tally::new(&users);
+        let mut tally = Tally::new(&users, false);
         tally.measure_ns = 0..u64::MAX;
         tally.sent(0, 100);
         tally.sent(0, 200);
@@ -348,7 +396,7 @@ mod tests {
     #[test]
     fn a_delivery_that_nobody_sent_is_counted_as_surplus() {
         let users = users();
-        let mut tally = Tally::new(&users);
+        let mut tally = Tally::new(&users, false);
         tally.sent(0, 1);
         tally.take(Tcp, 1, &push("ann"), 2);
         tally.take(Tcp, 1, &push("ann"), 3);

@@ -1,134 +1,224 @@
-//! `fanout`: connection 0 sends to a group of all others, which count what arrives.
+//! `fanout`: the first connections send to a group of all others, which count what arrives.
+//!
+//! Of several processes the first one has all publishers, and every one has subscribers.
 
-use std::collections::VecDeque;
-
-use imfast_wire::frames::client::{ClientFrame, Group, Target, Verb};
+use imfast_wire::frames::client::Target;
 use imfast_wire::frames::server::ServerBody;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use super::groups;
 use super::loops::{Phase, Phases};
-use super::message::Messages;
+use super::message::{Messages, stamp_ns};
+use super::{Scenario, Stage};
+use crate::board::Board;
 use crate::failure::Failure;
-use crate::measure::{Latencies, burn, now_ns};
+use crate::latencies::Latencies;
+use crate::measure::{burn, now_ns};
 use crate::options::Options;
 use crate::pace::Pace;
-use crate::poller::Ready;
-use crate::pool::{Pool, User};
+use crate::pool::Pool;
+use crate::result::Outcome;
 use crate::transport::{Kind, Transport};
 
-const PUBLISHER: usize = 0;
-/// Members named in one request: the server's limit.
-const MEMBERS_PER_CALL: usize = 1000;
-const SETUP_NS: u64 = 30_000_000_000;
+/// How often publishers look at what other processes have received.
+const LOOK_NS: u64 = 200_000;
+
+pub(crate) struct FanOut;
+
+impl Scenario for FanOut {
+    /// The group's conversation; empty where there is no publisher.
+    type Prepared = String;
+
+    fn apart(options: &Options) -> usize {
+        options.publishers
+    }
+
+    fn prepare<T: Transport>(stage: &mut Stage<'_, T>) -> Result<String, Failure> {
+        if stage.options.share.is_some_and(|index| index > 0) {
+            return Ok(String::new());
+        }
+        let members = stage.everybody.iter().skip(1).map(|user| &*user.name);
+        let members: Vec<&str> = members.collect();
+        groups::create(stage.transport, &mut stage.pool, 0, &members)
+    }
+
+    fn run<T: Transport>(stage: Stage<'_, T>, group: String) -> Result<Outcome, Failure> {
+        run(stage, &group)
+    }
+
+    fn derive(outcome: &Outcome, fields: &mut Map<String, Value>) {
+        let (bytes, segments) = (outcome.sum("wire_bytes"), outcome.sum("segments"));
+        let cpu_us = outcome.reading.server_cpu_seconds * 1e6;
+        let expected = (outcome.sum("sent") - outcome.sum("failed")) * outcome.sum("subscribers");
+        for (name, value) in [
+            ("delivered_per_second", outcome.rate("delivered")),
+            ("acked_per_second", outcome.rate("acked")),
+            (
+                "wire_bytes_per_frame",
+                outcome.per(bytes as f64, "delivered"),
+            ),
+            (
+                "frames_per_send",
+                outcome.sum("delivered") as f64 / segments.max(1) as f64,
+            ),
+            (
+                "server_cpu_us_per_delivery",
+                outcome.per(cpu_us, "delivered"),
+            ),
+        ] {
+            fields.insert(name.into(), json!(value));
+        }
+        fields.insert("lost".into(), json!(expected - outcome.sum("received")));
+    }
+}
 
 /// What arrived.
 struct Arrivals {
-    /// Messages at each connection; the publisher's own stay 0.
-    received: Vec<u64>,
+    publishers: usize,
+    /// Messages at subscribers.
     total: u64,
     /// That subscribers read, framing and other frames included.
     bytes: u64,
+    /// Requests of each publisher that have their answer.
+    answered: Vec<u64>,
     acked: u64,
     failed: u64,
     first_error: Option<String>,
-    /// Intended times in an open loop; the first is message number `dropped`.
-    intended: VecDeque<u64>,
-    dropped: u64,
     latencies: Latencies,
     measure_from_ns: u64,
 }
 
-pub(crate) fn run<T: Transport>(
-    transport: T,
-    mut pool: Pool<T>,
-    options: &Options,
-    users: &[User],
-) -> Result<Value, Failure> {
-    let group = create_group(transport, &mut pool, users)?;
-    let subscribers = (pool.len() - 1) as u64;
+fn run<T: Transport>(mut stage: Stage<'_, T>, group: &str) -> Result<Outcome, Failure> {
+    let (transport, options) = (stage.transport, stage.options);
+    let publishers = if group.is_empty() {
+        0
+    } else {
+        options.publishers
+    };
+    let board = stage.board.take();
+    let pool = &mut stage.pool;
+    let subscribers = (pool.len() - publishers) as u64;
     let mut messages = Messages::new(options);
-    let mut arrivals = Arrivals::new(pool.len());
-    let mut phases = Phases::new(options);
-    let mut pace = options.rate.map(|rate| Pace::new(now_ns(), rate));
-    let (mut events, mut sent) = (Vec::new(), 0u64);
+    let mut arrivals = Arrivals::new(publishers);
+    let mut phases = Phases::new(options, stage.start_ns, pool.len());
+    let open_loop = options.rate.is_some();
+    let mut pace = options
+        .rate
+        .filter(|_| publishers > 0)
+        .map(|rate| Pace::new(stage.start_ns, rate));
+    let (mut events, mut sent) = (Vec::new(), vec![0u64; publishers]);
     let (mut from, mut to) = (Mark::default(), Mark::default());
     let mut lag = Latencies::new();
     while phases.phase != Phase::Over {
         let now = now_ns();
-        let settled = arrivals.total >= sent * subscribers && arrivals.done() >= sent;
+        phases.received(now, arrivals.total);
+        let all_sent: u64 = sent.iter().sum();
+        let everywhere = arrivals.everywhere(subscribers);
+        if let Some(board) = &board {
+            board.tell(everywhere)?;
+        }
+        let settled = if publishers > 0 {
+            let delivered = everywhere.saturating_add(arrivals.failed) >= all_sent;
+            delivered && arrivals.acked + arrivals.failed >= all_sent
+        } else {
+            let last = board.as_ref().map_or(Ok(None), Board::last)?;
+            last.is_some_and(|last| everywhere >= last)
+        };
         if phases.advance(now, settled) {
             match phases.phase {
                 Phase::Measured => {
-                    from = Mark::of(&arrivals, &pool)?;
+                    from = Mark::of(&arrivals, pool)?;
                     arrivals.measure_from_ns = now;
                 }
                 Phase::Drain => {
-                    to = Mark::of(&arrivals, &pool)?;
+                    to = Mark::of(&arrivals, pool)?;
                     phases.note_pace(pace.as_ref());
                 }
                 _ => {}
             }
         }
-        if phases.sending() {
-            let mut due = Vec::new();
-            if let Some(pace) = &mut pace {
-                due.extend(std::iter::from_fn(|| pace.take(now)).map(|(_, at_ns)| at_ns));
-            } else {
-                let done = arrivals.done().min(arrivals.total / subscribers);
-                due.resize((options.window.saturating_sub(sent - done)) as usize, now);
+        if publishers > 0 && !phases.sending() && arrivals.acked + arrivals.failed >= all_sent {
+            // What failed is delivered to nobody.
+            if let Some(board) = &board {
+                board.tell_last(arrivals.acked)?;
             }
-            send(
-                &mut pool,
-                &mut messages,
-                &group,
-                options,
-                &mut sent,
-                due.len(),
-            )?;
-            if pace.is_some() {
-                let after = now_ns();
-                for at_ns in due {
-                    lag.record(after - at_ns);
-                    arrivals.intended.push_back(at_ns);
+        }
+        let mut look_ns = u64::MAX;
+        if phases.sending() {
+            if let Some(pace) = &mut pace {
+                while let Some((number, at_ns)) = pace.take(now) {
+                    let index = (number % publishers as u64) as usize;
+                    send(
+                        pool,
+                        &mut messages,
+                        group,
+                        options,
+                        &mut sent,
+                        (index, 1),
+                        at_ns,
+                    )?;
+                    lag.record(now_ns() - at_ns);
+                }
+                look_ns = pace.next_ns();
+            } else if publishers > 0 {
+                let done = match &board {
+                    Some(board) => board.least()?,
+                    None => everywhere,
+                };
+                if board.is_some() {
+                    look_ns = now + LOOK_NS;
+                }
+                let under_way = all_sent.saturating_sub(done.saturating_add(arrivals.failed));
+                let mut left = (options.window * publishers as u64).saturating_sub(under_way);
+                for index in 0..publishers {
+                    let room = options
+                        .window
+                        .saturating_sub(sent[index] - arrivals.answered[index]);
+                    let count = room.min(left);
+                    left -= count;
+                    send(
+                        pool,
+                        &mut messages,
+                        group,
+                        options,
+                        &mut sent,
+                        (index, count),
+                        now,
+                    )?;
                 }
             }
         }
-        let until = pace.as_ref().map_or(u64::MAX, Pace::next_ns);
-        pool.wait(phases.until_ns.min(until).max(now), &mut events)?;
+        pool.wait(phases.wake_ns().min(look_ns).max(now), &mut events)?;
         for event in &events {
             let at = event.index.unwrap_or(0);
-            let now = if pace.is_some() { now_ns() } else { 0 };
+            let now = if open_loop { now_ns() } else { 0 };
             let bytes = pool.handle(*event, |frame| arrivals.take(transport, at, frame, now))?;
-            if at != PUBLISHER {
+            if at >= publishers {
                 arrivals.bytes += bytes as u64;
             }
         }
-        arrivals.forget_old(pace.is_some());
     }
-    let reading = phases
+    let mut outcome = stage.outcome();
+    outcome.reading = phases
         .reading
         .ok_or_else(|| Failure::Said("no measured time".into()))?;
-    let delivered = to.delivered - from.delivered;
-    let acked = to.acked - from.acked;
-    let per_delivery = |from: u64, to: u64| (to - from) as f64 / delivered.max(1) as f64;
-    let mut result = reading.fields();
-    result["subscribers"] = json!(subscribers);
-    result["delivered"] = json!(delivered);
-    result["delivered_per_second"] = json!(delivered as f64 / reading.seconds);
-    result["acked_per_second"] = json!(acked as f64 / reading.seconds);
-    result["wire_bytes_per_frame"] = json!(per_delivery(from.bytes, to.bytes));
-    result["frames_per_send"] = json!(1.0 / per_delivery(from.segments, to.segments));
-    result["server_cpu_us_per_delivery"] =
-        json!(reading.server_cpu_seconds * 1e6 / delivered.max(1) as f64);
-    let expected = (sent - arrivals.failed) * subscribers;
-    result["lost"] = json!(expected as i64 - arrivals.total as i64);
-    result["failed"] = json!(arrivals.failed);
-    result["first_error"] = json!(arrivals.first_error);
-    if pace.is_some() {
-        result["latency"] = arrivals.latencies.fields();
-        result["send_lag"] = lag.fields();
+    outcome.per_second = phases.per_second;
+    for (name, value) in [
+        ("subscribers", subscribers),
+        ("delivered", to.delivered - from.delivered),
+        ("acked", to.acked - from.acked),
+        ("wire_bytes", to.bytes - from.bytes),
+        ("segments", to.segments - from.segments),
+        ("sent", sent.iter().sum()),
+        ("received", arrivals.total),
+        ("failed", arrivals.failed),
+    ] {
+        outcome.count(name, value);
     }
-    Ok(result)
+    outcome.first_error = arrivals.first_error;
+    outcome.distribution("latency", arrivals.latencies);
+    outcome.distribution("send_lag", lag);
+    Ok(outcome)
 }
 
 /// Counts at one moment.
@@ -143,7 +233,7 @@ struct Mark {
 
 impl Mark {
     fn of<T: Transport>(arrivals: &Arrivals, pool: &Pool<T>) -> Result<Self, Failure> {
-        let segments = (PUBLISHER + 1..pool.len()).map(|index| pool.segments_received(index));
+        let segments = (arrivals.publishers..pool.len()).map(|index| pool.segments_received(index));
         Ok(Self {
             delivered: arrivals.total,
             acked: arrivals.acked,
@@ -153,74 +243,72 @@ impl Mark {
     }
 }
 
+/// Sends `count` messages of publisher `index`, which were to be sent `at_ns`.
 fn send<T: Transport>(
     pool: &mut Pool<T>,
     messages: &mut Messages,
     group: &str,
     options: &Options,
-    sent: &mut u64,
-    count: usize,
+    sent: &mut [u64],
+    (index, count): (usize, u64),
+    at_ns: u64,
 ) -> Result<(), Failure> {
     let mut batch = pool.batch();
     for left in (0..count).rev() {
-        *sent += 1;
+        sent[index] += 1;
         burn(options.burn);
-        batch.add(&messages.next(*sent, Target::Group(group.into())));
+        batch.add(&messages.next(sent[index], Target::Group(group.into()), at_ns));
         if !options.batch || left == 0 {
-            batch.send(PUBLISHER)?;
+            batch.send(index)?;
         }
     }
     Ok(())
 }
 
 impl Arrivals {
-    fn new(connections: usize) -> Self {
+    fn new(publishers: usize) -> Self {
         Self {
-            received: vec![0; connections],
+            publishers,
             total: 0,
             bytes: 0,
+            answered: vec![0; publishers],
             acked: 0,
             failed: 0,
             first_error: None,
-            intended: VecDeque::new(),
-            dropped: 0,
             latencies: Latencies::new(),
             measure_from_ns: u64::MAX,
         }
     }
 
-    /// Requests that have their answer.
-    fn done(&self) -> u64 {
-        self.acked + self.failed
+    /// Messages that all of the subscribers here have, on average.
+    fn everywhere(&self, subscribers: u64) -> u64 {
+        self.total.checked_div(subscribers).unwrap_or(u64::MAX)
     }
 
+    /// Takes a frame; `now_ns` 0: a closed loop, which has no latencies.
     #[inline]
     fn take<T: Transport>(&mut self, transport: T, at: usize, frame: &[u8], now_ns: u64) {
         if transport.kind(frame) == Kind::Message {
-            if at != PUBLISHER {
-                self.received[at] += 1;
+            if at >= self.publishers {
                 self.total += 1;
                 if now_ns != 0 {
-                    self.record(at, now_ns);
+                    self.record(transport.text(frame), now_ns);
                 }
             }
-        } else if at == PUBLISHER {
-            self.answer(transport, frame);
+        } else if at < self.publishers {
+            self.answer(transport, at, frame);
         }
     }
 
-    /// Messages of one group arrive in the order in which they were sent, so the n-th to arrive
-    /// is the n-th that was sent.
-    fn record(&mut self, at: usize, now_ns: u64) {
-        let index = (self.received[at] - 1).wrapping_sub(self.dropped);
-        if let Some(&intended) = self.intended.get(index as usize)
-            && intended >= self.measure_from_ns
+    fn record(&mut self, text: &[u8], now_ns: u64) {
+        if let Some(at_ns) = stamp_ns(text)
+            && at_ns >= self.measure_from_ns
         {
-            self.latencies.record(now_ns.saturating_sub(intended));
+            self.latencies.record(now_ns.saturating_sub(at_ns));
         }
     }
 
-    fn answer<T: Transport>(&mut self, transport: T, frame: &[u8]) {
+    fn answer<T: Transport>(&mut self, transport: T, at: usize, frame: &[u8]) {
         let mut rows = Vec::new();
         match transport.decode(frame, &mut rows).map(|frame| frame.body) {
             Ok(ServerBody::Sent { .. }) => self.acked += 1,
@@ -229,98 +317,12 @@ impl Arrivals {
                 self.first_error
                     .get_or_insert_with(|| format!("{name}: {message}"));
             }
-            Ok(_) => {}
+            Ok(_) => return,
             Err(error) => {
                 self.first_error.get_or_insert(error);
+                return;
             }
         }
+        self.answered[at] += 1;
     }
-
-    /// Drops the intended times of messages that everybody has.
-    fn forget_old(&mut self, open_loop: bool) {
-        const OFTEN_ENOUGH: usize = 4096;
-        if open_loop && self.intended.len() > OFTEN_ENOUGH {
-            let slowest = self.received.iter().skip(1).min().copied().unwrap_or(0);
-            while self.dropped < slowest && self.intended.pop_front().is_some() {
-                self.dropped += 1;
-            }
-        }
-    }
-}
-
-/// Creates a group of all users; returns its conversation once every member is in it.
-fn create_group<T: Transport>(
-    transport: T,
-    pool: &mut Pool<T>,
-    users: &[User],
-) -> Result<String, Failure> {
-    let members: Vec<_> = users
-        .iter()
-        .skip(1)
-        .map(|user| (&*user.name).into())
-        .collect();
-    let mut group = String::new();
-    for (call, chunk) in members.chunks(MEMBERS_PER_CALL).enumerate() {
-        let key = format!("bench-{:x}", now_ns()).into();
-        let action = if call == 0 {
-            Group::Create {
-                key,
-                title: "".into(),
-                members: chunk.to_vec(),
-                open: false,
-            }
-        } else {
-            let conversation = group.clone().into();
-            Group::Add {
-                conversation,
-                key,
-                users: chunk.to_vec(),
-            }
-        };
-        let id = call as u64 + 1;
-        pool.send(
-            PUBLISHER,
-            &ClientFrame {
-                id,
-                verb: Verb::Group(action),
-            },
-        )?;
-        group = group_answer(transport, pool, id)?;
-    }
-    Ok(group)
-}
-
-fn group_answer<T: Transport>(
-    transport: T,
-    pool: &mut Pool<T>,
-    id: u64,
-) -> Result<String, Failure> {
-    let give_up_ns = now_ns() + SETUP_NS;
-    let mut events: Vec<Ready> = Vec::new();
-    let mut answer = None;
-    while now_ns() < give_up_ns {
-        pool.wait(give_up_ns, &mut events)?;
-        for event in &events {
-            pool.handle(*event, |bytes| {
-                if event.index != Some(PUBLISHER) {
-                    return;
-                }
-                let mut rows = Vec::new();
-                match transport.decode(bytes, &mut rows) {
-                    Ok(frame) if frame.id == id => {
-                        answer = Some(match frame.body {
-                            ServerBody::Group { conversation, .. } => Ok(conversation.into_owned()),
-                            other => Err(format!("group was answered with {other:?}")),
-                        });
-                    }
-                    Ok(_) => {}
-                    Err(error) => answer = Some(Err(error)),
-                }
-            })?;
-        }
-        if let Some(answer) = answer {
-            return answer.map_err(Failure::Said);
-        }
-    }
-    Err(Failure::Said("no answer to group".into()))
 }

@@ -1,15 +1,55 @@
 //! One small file a transport: the greeting, the framing, the encoding.
 
+mod preframed;
 mod tcp;
 mod websocket;
 
+#[cfg(test)]
 pub(crate) use tcp::Tcp;
-pub(crate) use websocket::{WebSocketJson, WebSocketProto};
 
+use crate::failure::Failure;
+use crate::options::Options;
+use crate::result::Outcome;
+use crate::scenario;
 use imfast_wire::frames::client::ClientFrame;
 use imfast_wire::frames::server::ServerFrame;
 use imfast_wire::frames::{json, proto};
 use imfast_wire::protobuf::Reader;
+
+/// The one list of transports: what `--transport` calls them, the type, a line of help.
+macro_rules! transports {
+    ($($name:literal => $transport:path, $about:literal;)+) => {
+        /// Names and a line about each.
+        pub(crate) const ABOUT: &[(&str, &str)] = &[$(($name, $about)),+];
+
+        /// Runs the scenario of `options` over their transport, in this process alone.
+        pub(crate) fn play(options: &Options) -> Result<Outcome, Failure> {
+            match options.transport {
+                $($name => scenario::play($transport, options),)+
+                other => Err(Failure::Said(format!("no transport {other}"))),
+            }
+        }
+
+        /// Whether users of this transport prove who they are.
+        pub(crate) fn needs_tokens(name: &str) -> bool {
+            match name {
+                $($name => authenticates(&$transport),)+
+                _ => true,
+            }
+        }
+    };
+}
+
+transports! {
+    "ws-json" => websocket::WebSocketJson, "WebSocket with imfast.v1.json";
+    "ws-proto" => websocket::WebSocketProto, "WebSocket with imfast.v1.proto";
+    "tcp" => tcp::Tcp, "framed TCP with protobuf";
+    "preframed" => preframed::Preframed, "what benchmarks/limit/fan_out.c sends: no login";
+}
+
+fn authenticates<T: Transport>(_: &T) -> bool {
+    T::AUTHENTICATES
+}
 
 /// What a connection reads.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,6 +70,9 @@ pub(crate) enum Kind {
 
 /// How to speak to the server. All methods take and give whole buffers; none blocks.
 pub(crate) trait Transport: Copy {
+    /// Whether `connect` follows the greeting, and a token is needed for it.
+    const AUTHENTICATES: bool = true;
+
     /// Appends what comes before the first frame.
     fn greet(self, out: &mut Vec<u8>);
 
@@ -43,12 +86,15 @@ pub(crate) trait Transport: Copy {
     fn pong(self, payload: &[u8], out: &mut Vec<u8>);
 
     /// Hands every complete frame at the start of `input` to `each`; returns the bytes read.
-    fn walk(self, input: &[u8], each: &mut impl FnMut(Incoming<'_>)) -> Result<usize, String>;
+    fn walk(self, input: &[u8], each: &mut impl FnMut(Incoming<'_>)) -> Result<usize, Failure>;
 
     fn kind(self, frame: &[u8]) -> Kind;
 
     /// Who sent the message of a frame of [`Kind::Message`]; empty where it cannot be read.
     fn author(self, frame: &[u8]) -> &[u8];
+
+    /// The text of the message of a frame of [`Kind::Message`]; empty where it cannot be read.
+    fn text(self, frame: &[u8]) -> &[u8];
 
     /// Reads a frame; `rows` is memory for rows that have to be rewritten.
     fn decode<'a>(self, frame: &'a [u8], rows: &'a mut Vec<u8>) -> Result<ServerFrame<'a>, String>;
@@ -81,6 +127,13 @@ fn author_proto(frame: &[u8]) -> &[u8] {
     field(row, 4).unwrap_or_default()
 }
 
+/// `Message.text`, field 7 of field 16.
+fn text_proto(frame: &[u8]) -> &[u8] {
+    field(frame, 16)
+        .and_then(|row| field(row, 7))
+        .unwrap_or_default()
+}
+
 fn field(message: &[u8], wanted: u32) -> Option<&[u8]> {
     let mut reader = Reader::new(message);
     while let Ok(Some((number, value))) = reader.field() {
@@ -94,12 +147,21 @@ fn field(message: &[u8], wanted: u32) -> Option<&[u8]> {
 /// Finds `from` before the body, where the server writes it. Names that JSON escapes, and
 /// conversations that hold the word, are not used by who measures.
 fn author_json(frame: &[u8]) -> &[u8] {
-    const BEFORE: &[u8] = br#""from":""#;
+    string_json(frame, br#""from":""#)
+}
+
+/// The body that a load generator sent, which has nothing to escape.
+fn text_json(frame: &[u8]) -> &[u8] {
+    string_json(frame, br#""text":""#)
+}
+
+/// The string behind the first `before`.
+fn string_json<'a>(frame: &'a [u8], before: &[u8]) -> &'a [u8] {
     let start = frame
-        .windows(BEFORE.len())
-        .position(|window| window == BEFORE);
+        .windows(before.len())
+        .position(|window| window == before);
     let rest = start
-        .and_then(|start| frame.get(start + BEFORE.len()..))
+        .and_then(|start| frame.get(start + before.len()..))
         .unwrap_or_default();
     rest.split(|byte| *byte == b'"').next().unwrap_or_default()
 }
@@ -116,6 +178,7 @@ fn decode_json<'a>(frame: &'a [u8], rows: &'a mut Vec<u8>) -> Result<ServerFrame
 mod tests {
     use imfast_wire::frames::row::write_row_prefix;
     use imfast_wire::frames::server::{Row, ServerBody};
+    use imfast_wire::protobuf::put_message;
 
     use super::*;
 
@@ -144,14 +207,17 @@ mod tests {
     }
 
     #[test]
-    fn the_author_of_a_message_is_read_in_both_encodings() {
+    fn author_and_text_of_a_message_are_read_in_both_encodings() {
         let mut row = Vec::new();
         write_row_prefix(&mut row, "g.x", 7, 9, "ann", 1);
+        put_message(&mut row, 7, b"hello");
         let frame = ServerFrame::push(ServerBody::Row(Row::Message(&row)));
         let (mut as_proto, mut as_json) = (Vec::new(), Vec::new());
         proto::encode_server(&frame, &mut as_proto);
         json::encode_server(&frame, &mut as_json).expect("a readable row");
         assert_eq!(author_proto(&as_proto), b"ann");
         assert_eq!(author_json(&as_json), b"ann");
+        assert_eq!(text_proto(&as_proto), b"hello");
+        assert_eq!(text_json(&as_json), b"hello");
     }
 }

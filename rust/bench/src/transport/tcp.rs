@@ -5,7 +5,8 @@ use imfast_wire::frames::proto;
 use imfast_wire::frames::server::ServerFrame;
 use imfast_wire::tcp::{self, Decoded};
 
-use super::{Incoming, Kind, Transport, author_proto, decode_proto, kind_proto};
+use super::{Incoming, Kind, Transport, author_proto, decode_proto, kind_proto, text_proto};
+use crate::failure::Failure;
 
 /// Far above what the server sends.
 const FRAME_BYTES_MAX: usize = 16 << 20;
@@ -26,7 +27,7 @@ impl Transport for Tcp {
 
     fn pong(self, _: &[u8], _: &mut Vec<u8>) {}
 
-    fn walk(self, input: &[u8], each: &mut impl FnMut(Incoming<'_>)) -> Result<usize, String> {
+    fn walk(self, input: &[u8], each: &mut impl FnMut(Incoming<'_>)) -> Result<usize, Failure> {
         let mut read = 0;
         loop {
             match tcp::decode(&input[read..], FRAME_BYTES_MAX).map_err(|error| error.to_string())? {
@@ -45,6 +46,10 @@ impl Transport for Tcp {
 
     fn author(self, frame: &[u8]) -> &[u8] {
         author_proto(frame)
+    }
+
+    fn text(self, frame: &[u8]) -> &[u8] {
+        text_proto(frame)
     }
 
     fn decode<'a>(self, frame: &'a [u8], _: &'a mut Vec<u8>) -> Result<ServerFrame<'a>, String> {

@@ -13,7 +13,9 @@ use imfast_wire::protobuf::put_delimited;
 use imfast_wire::websocket::{Opcode, masked_frame};
 
 use super::{Incoming, Kind, Transport};
-use super::{author_json, author_proto, decode_json, decode_proto, kind_json, kind_proto};
+use super::{author_json, decode_json, kind_json, text_json};
+use super::{author_proto, decode_proto, kind_proto, text_proto};
+use crate::failure::{Closed, Failure};
 
 /// Subprotocol `imfast.v1.json`: one JSON value in each text message.
 #[derive(Debug, Clone, Copy)]
@@ -42,7 +44,7 @@ impl Transport for WebSocketJson {
         masked_frame(Opcode::Pong, payload, MASK, out);
     }
 
-    fn walk(self, input: &[u8], each: &mut impl FnMut(Incoming<'_>)) -> Result<usize, String> {
+    fn walk(self, input: &[u8], each: &mut impl FnMut(Incoming<'_>)) -> Result<usize, Failure> {
         walk(input, |incoming| {
             each(incoming);
             Ok(())
@@ -55,6 +57,10 @@ impl Transport for WebSocketJson {
 
     fn author(self, frame: &[u8]) -> &[u8] {
         author_json(frame)
+    }
+
+    fn text(self, frame: &[u8]) -> &[u8] {
+        text_json(frame)
     }
 
     fn decode<'a>(self, frame: &'a [u8], rows: &'a mut Vec<u8>) -> Result<ServerFrame<'a>, String> {
@@ -81,7 +87,7 @@ impl Transport for WebSocketProto {
         masked_frame(Opcode::Pong, payload, MASK, out);
     }
 
-    fn walk(self, input: &[u8], each: &mut impl FnMut(Incoming<'_>)) -> Result<usize, String> {
+    fn walk(self, input: &[u8], each: &mut impl FnMut(Incoming<'_>)) -> Result<usize, Failure> {
         walk(input, |incoming| {
             let Incoming::Frame(message) = incoming else {
                 each(incoming);
@@ -100,6 +106,10 @@ impl Transport for WebSocketProto {
 
     fn author(self, frame: &[u8]) -> &[u8] {
         author_proto(frame)
+    }
+
+    fn text(self, frame: &[u8]) -> &[u8] {
+        text_proto(frame)
     }
 
     fn decode<'a>(self, frame: &'a [u8], _: &'a mut Vec<u8>) -> Result<ServerFrame<'a>, String> {
@@ -132,8 +142,8 @@ fn answer(input: &[u8], handshake: &ClientHandshake<'_>) -> Result<Option<usize>
 #[inline]
 fn walk(
     input: &[u8],
-    mut each: impl FnMut(Incoming<'_>) -> Result<(), String>,
-) -> Result<usize, String> {
+    mut each: impl FnMut(Incoming<'_>) -> Result<(), Failure>,
+) -> Result<usize, Failure> {
     const FIN_TEXT: u8 = 0x81;
     const FIN_BINARY: u8 = 0x82;
     const FIN_CLOSE: u8 = 0x88;
@@ -151,7 +161,7 @@ fn walk(
                 Some(bytes) => (u64::from_be_bytes(*bytes) as usize, 10),
                 None => break,
             },
-            _ => return Err("the server masks its frames".into()),
+            _ => return Err(Failure::Said("the server masks its frames".into())),
         };
         let Some(payload) = input[read..].get(header..header.saturating_add(length)) else {
             break;
@@ -159,23 +169,25 @@ fn walk(
         match first {
             FIN_TEXT | FIN_BINARY => each(Incoming::Frame(payload))?,
             FIN_PING => each(Incoming::Ping(payload))?,
-            FIN_CLOSE => return Err(close_text(payload)),
-            _ => return Err(format!("unexpected WebSocket frame {first:#04x}")),
+            FIN_CLOSE => return Err(closed(payload)),
+            _ => return Err(format!("unexpected WebSocket frame {first:#04x}").into()),
         }
         read += header + length;
     }
     Ok(read)
 }
 
-fn close_text(payload: &[u8]) -> String {
-    match payload.split_first_chunk() {
-        Some((code, reason)) => format!(
-            "the server closed with {}: {}",
-            u16::from_be_bytes(*code),
-            String::from_utf8_lossy(reason)
-        ),
-        None => "the server closed".into(),
-    }
+fn closed(payload: &[u8]) -> Failure {
+    Failure::Closed(match payload.split_first_chunk() {
+        Some((code, reason)) => Closed {
+            code: Some(u16::from_be_bytes(*code)),
+            reason: String::from_utf8_lossy(reason).into_owned(),
+        },
+        None => Closed {
+            code: None,
+            reason: "an empty close frame".into(),
+        },
+    })
 }
 
 #[cfg(test)]
@@ -218,7 +230,7 @@ mod tests {
     fn the_servers_close_ends_the_run_with_its_reason() {
         let mut input = Vec::new();
         close_frame(4001, "slow_consumer", &mut input);
-        let error = walk(&input, |_| Ok(())).expect_err("closed");
+        let error = walk(&input, |_| Ok(())).expect_err("closed").to_string();
         assert!(error.contains("4001: slow_consumer"), "{error}");
     }
 }
