@@ -12,6 +12,7 @@ __all__ = ["main"]
 
 _COMMANDS = {
     "config": "Show every option, its value and where that came from.",
+    "data": "Verify, inspect, back up or restore a data directory.",
     "dev-echo": "Echo WebSocket messages, for conformance suites.",
     "doctor": "Look at this machine: what is wrong with it, and how much it can hold.",
     "send": "Send one message.",

@@ -14,7 +14,7 @@ from imfast.config.worker_document import Layout
 from imfast.errors import DataDirectoryError
 from imfast.supervisor.durable_file import write_atomically
 
-__all__ = ["FORMAT_VERSION", "open_layout"]
+__all__ = ["FORMAT_VERSION", "open_layout", "read_layout", "write_layout"]
 
 FORMAT_VERSION = 1
 """Raised by every change that an older program would misread."""
@@ -48,21 +48,58 @@ def open_layout(directory: Path, *, partitions: int | None, partitions_default: 
         DataDirectoryError: newer, damaged, or laid out for another number of partitions.
         OSError: the directory cannot be read or written.
     """
+    layout = read_layout(directory)
+    if layout is None:
+        layout = Layout(
+            partitions=partitions or partitions_default,
+            generation=1,
+            hash_secret=secrets.token_hex(16),
+        )
+        write_layout(directory, layout)
+    elif partitions is not None and partitions != layout.partitions:
+        raise DataDirectoryError(
+            f"data directory {directory} is laid out for {layout.partitions} partitions and"
+            f" option partitions asks for {partitions}: leave the option away, or use another"
+            " directory"
+        )
+    return layout
+
+
+def read_layout(directory: Path) -> Layout | None:
+    """Reads the layout; None where the directory has none.
+
+    Raises:
+        DataDirectoryError: newer or damaged.
+        OSError: it cannot be read.
+    """
     path = directory / FILE_NAME
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        return _create(path, partitions or partitions_default)
+        return None
     file = _parse(path, content)
-    if partitions is not None and partitions != file.partitions:
-        raise DataDirectoryError(
-            f"data directory {directory} is laid out for {file.partitions} partitions and"
-            f" option partitions asks for {partitions}: leave the option away, or use another"
-            " directory"
-        )
     return Layout(
         partitions=file.partitions, generation=file.generation, hash_secret=file.hash_secret
     )
+
+
+def write_layout(directory: Path, layout: Layout) -> None:
+    """Fixes the layout of a directory, durably.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    content = orjson.dumps(
+        {
+            "format": FORMAT_VERSION,
+            "partitions": layout.partitions,
+            "generation": layout.generation,
+            "hash_secret": layout.hash_secret,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        },
+        option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE,
+    )
+    write_atomically(directory / FILE_NAME, content, mode=0o600, durable=True)
 
 
 def _parse(path: Path, content: bytes) -> _LayoutFile:
@@ -81,19 +118,3 @@ def _parse(path: Path, content: bytes) -> _LayoutFile:
             f"{path} is damaged ({where}: {problem['msg']}): put it back from a backup; without"
             " it the directory's data cannot be placed"
         ) from None
-
-
-def _create(path: Path, partitions: int) -> Layout:
-    layout = Layout(partitions=partitions, generation=1, hash_secret=secrets.token_hex(16))
-    content = orjson.dumps(
-        {
-            "format": FORMAT_VERSION,
-            "partitions": layout.partitions,
-            "generation": layout.generation,
-            "hash_secret": layout.hash_secret,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        },
-        option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE,
-    )
-    write_atomically(path, content, mode=0o600, durable=True)
-    return layout

@@ -19,7 +19,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "engine": frozenset({"wire", "session", "partition", "log", "routes"}),
     "micro": frozenset({"wire", "partition", "routes", "engine"}),
     "bench": frozenset({"wire", "engine"}),
-    "python": frozenset({"wire", "partition", "engine", "bench"}),
+    "python": frozenset({"wire", "partition", "log", "engine", "bench"}),
 }
 WITHOUT_SOCKETS = ("wire", "session", "partition", "log", "routes")
 WITHOUT_CLOCK = ("wire", "session", "partition")

@@ -15,9 +15,10 @@ ANYBODY = frozenset({"*"})
 IMPORTED_BY: dict[str, frozenset[str]] = {
     "__main__": frozenset(),
     "cli": frozenset({"__main__"}),
-    "config": frozenset({"cli", "doctor", "supervisor", "worker"}),
+    "config": frozenset({"cli", "data", "doctor", "supervisor", "worker"}),
+    "data": frozenset({"cli"}),
     "doctor": frozenset({"cli"}),
-    "supervisor": frozenset({"cli", "doctor"}),
+    "supervisor": frozenset({"cli", "data", "doctor"}),
     "worker": frozenset({"supervisor"}),
     "gateway": frozenset({"worker"}),
     "routing": frozenset({"gateway", "worker"}),
@@ -34,7 +35,17 @@ IMPORTED_BY: dict[str, frozenset[str]] = {
     "codes": ANYBODY,  # generated from spec/codes.toml
     "limits": ANYBODY,  # generated from spec/limits.toml
     "_engine": frozenset(
-        {"cli", "supervisor", "worker", "gateway", "partition", "routing", "delivery", "adapters"}
+        {
+            "cli",
+            "data",
+            "supervisor",
+            "worker",
+            "gateway",
+            "partition",
+            "routing",
+            "delivery",
+            "adapters",
+        }
     ),
     "_core": frozenset({"worker", "gateway", "partition", "delivery", "observe"}),
 }

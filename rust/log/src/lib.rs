@@ -15,11 +15,13 @@
 //!    therefore there when its successor scanned; a writer that was overtaken learns `Fenced`;
 //! 3. the sealed length in the successor's first segment: bytes added behind it are never read.
 
+mod backup;
 mod batch;
 mod chain;
 mod error;
 mod file_system;
 mod format;
+mod inspect;
 mod log;
 mod reader;
 mod recovery;
@@ -30,10 +32,12 @@ mod verify;
 mod writer;
 mod writer_thread;
 
+pub use backup::{Copied, copy};
 pub use batch::{Batch, BatchView, Commands, put_command};
 pub use error::{AppendError, Damage, LogError, RetryKind, What};
 pub use file_system::{File, FileSystem, Lock};
 pub use format::{BATCH_BYTES_MAX, BATCH_HEADER_BYTES, FORMAT_VERSION, SEGMENT_HEADER_BYTES};
+pub use inspect::walk;
 pub use log::{Durability, Log, OpenOptions, Opened, SEGMENT_BYTES_DEFAULT};
 pub use reader::{BatchReader, LogReader};
 pub use recovery::Cut;

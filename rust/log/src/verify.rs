@@ -1,5 +1,6 @@
 //! Checks a log without changing or locking it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::chain::{Chain, Segment, SegmentId};
@@ -28,6 +29,8 @@ pub struct Report {
     pub torn: Option<Cut>,
     /// Bytes behind sealed lengths and files of overtaken writers: they do not count.
     pub ignored: Vec<PathBuf>,
+    /// Partition and layout generation in the headers: one pair in a log that nobody has mixed.
+    pub layouts: BTreeSet<(u32, u64)>,
 }
 
 /// Reads the whole log in `dir` and lists all damage. Fails only where it cannot read, or meets a newer format.
@@ -94,7 +97,12 @@ fn header_of(
     let path = id.path(dir);
     let file = fs.open_read(&path).map_err(LogError::io("open", &path))?;
     match read_header(file.as_ref(), &path, id) {
-        Ok(header) => Ok(Some(header)),
+        Ok(header) => {
+            report
+                .layouts
+                .insert((header.partition, header.layout_generation));
+            Ok(Some(header))
+        }
         Err(LogError::Damaged(damage)) => {
             report.damage.push(damage);
             Ok(None)

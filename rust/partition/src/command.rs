@@ -17,20 +17,41 @@ pub(crate) mod field {
 
 /// One command, read without a copy.
 #[derive(Debug, Default)]
-pub(crate) struct Command<'a> {
-    pub(crate) tenant: &'a [u8],
-    pub(crate) user: &'a str,
-    pub(crate) key: &'a [u8],
-    pub(crate) conversation: &'a str,
-    pub(crate) message_id: u64,
+pub struct Command<'a> {
+    /// Whom the conversation belongs to.
+    pub tenant: &'a [u8],
+    /// Who acts.
+    pub user: &'a str,
+    /// Idempotency key; empty without one.
+    pub key: &'a [u8],
+    /// Conversation id.
+    pub conversation: &'a str,
+    /// Snowflake id, 0 before the command was logged and where it gets none.
+    pub message_id: u64,
     /// Field number of the kind, 0 if there is none that we know.
     pub(crate) kind: u32,
     /// The kind's own message.
-    pub(crate) body: &'a [u8],
+    pub body: &'a [u8],
 }
 
 impl<'a> Command<'a> {
-    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
+    /// The kind's name in `spec/log.proto`; "unknown" for one of a newer version.
+    pub fn kind_name(&self) -> &'static str {
+        match self.kind {
+            field::SEND => "send",
+            field::CREATE => "create",
+            field::JOIN => "join",
+            field::LEAVE => "leave",
+            field::ADD => "add",
+            field::REMOVE => "remove",
+            field::ACK => "ack",
+            field::READ => "read",
+            _ => "unknown",
+        }
+    }
+
+    /// Reads one command of the log.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
         let mut command = Self::default();
         let mut reader = Reader::new(bytes);
         while let Some((number, value)) = reader.field()? {

@@ -27,6 +27,7 @@ pub mod record;
 mod rows;
 mod state;
 
+pub use command::Command;
 pub use config::{FOLD_VERSION, Limits, PartitionConfig};
 pub use members::Role;
 pub use outcome::{

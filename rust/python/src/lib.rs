@@ -1,6 +1,7 @@
 //! `imfast._engine`: the native module. One small file a Python class; this file is the export list.
 
 mod build_info;
+mod data;
 mod dev_echo;
 mod engine;
 mod load_generator;
@@ -15,6 +16,8 @@ mod _engine {
 
     #[pymodule_export]
     use crate::build_info::build_info;
+    #[pymodule_export]
+    use crate::data::{LogReport, LoggedCommand, copy_log, read_log, verify_log};
     #[pymodule_export]
     use crate::dev_echo::serve_echo;
     #[pymodule_export]

@@ -1,0 +1,67 @@
+"""Reads every log of a data directory and lists what is damaged; changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from imfast._engine import DataDamagedError, DataFormatError, LogReport, verify_log
+from imfast.data.directory import layout_of, partition_directory
+
+__all__ = ["PartitionReport", "verify"]
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionReport:
+    """One partition."""
+
+    partition: int
+    report: LogReport | None
+    """None: never opened, or not readable as a log; then `problems` says why."""
+    problems: tuple[str, ...]
+    """Each with file, byte and cure; empty: whole."""
+    notes: tuple[str, ...]
+    """What the next start will clear away; no reason to worry."""
+
+
+def verify(directory: Path) -> Iterator[PartitionReport]:
+    """Yields a report for each partition of the layout, in order.
+
+    Raises:
+        DataDirectoryError: the directory cannot be read as one.
+    """
+    layout = layout_of(directory)
+    for partition in range(layout.partitions):
+        path = partition_directory(directory, partition)
+        if not path.is_dir():
+            note = "not there: the partition was never opened"
+            yield PartitionReport(partition, None, (), (note,))
+            continue
+        try:
+            report = verify_log(path)
+        except (DataDamagedError, DataFormatError, OSError) as error:
+            yield PartitionReport(partition, None, (str(error),), ())
+            continue
+        foreign = sorted(set(report.layouts) - {(partition, layout.generation)})
+        problems = [
+            f"{file}: damaged at byte {byte}: {what}; {cure}"
+            for file, byte, what, cure in report.damage
+        ]
+        problems += [
+            f"{path}: holds segments of partition {number}, layout generation {generation},"
+            f" expected {partition} and {layout.generation}; move them back to where they belong"
+            for number, generation in foreign
+        ]
+        yield PartitionReport(partition, report, tuple(problems), tuple(_notes(report)))
+
+
+def _notes(report: LogReport) -> Iterator[str]:
+    if report.torn is not None:
+        file, offset, length = report.torn
+        yield (
+            f"{file}: ends with {length} bytes of an unfinished batch at byte {offset};"
+            " nothing in it was acknowledged"
+        )
+    for file in report.ignored:
+        yield f"{file}: has bytes of an overtaken writer, which nothing reads"

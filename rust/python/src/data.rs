@@ -1,0 +1,143 @@
+//! The log of one partition, read for `imfast data`: nothing is locked, changed or created.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use imfast_log::{LogError, StdFs};
+use imfast_partition::Command;
+use pyo3::exceptions::PyOSError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::engine::{DataDamagedError, DataFormatError};
+
+/// What `verify_log` found.
+#[pyclass(frozen, get_all)]
+pub(crate) struct LogReport {
+    segments: u64,
+    batches: u64,
+    commands: u64,
+    last_position: u64,
+    /// (file, byte, what is wrong, what an operator can do)
+    damage: Vec<(PathBuf, u64, String, &'static str)>,
+    /// (file, byte, bytes): half a batch at the end.
+    torn: Option<(PathBuf, u64, u64)>,
+    ignored: Vec<PathBuf>,
+    /// (partition, layout generation) of the headers.
+    layouts: Vec<(u32, u64)>,
+}
+
+/// Reads a whole log and lists all damage.
+#[pyfunction]
+#[expect(clippy::needless_pass_by_value, reason = "PyO3 extracts owned paths")]
+pub(crate) fn verify_log(py: Python<'_>, directory: PathBuf) -> PyResult<LogReport> {
+    let report = py
+        .detach(|| imfast_log::verify(&StdFs, &directory))
+        .map_err(|error| log_error(&error))?;
+    Ok(LogReport {
+        segments: report.segments,
+        batches: report.batches,
+        commands: report.commands,
+        last_position: report.last_position,
+        damage: report
+            .damage
+            .into_iter()
+            .map(|found| {
+                let cure = found.cure();
+                (found.file, found.offset, found.what.to_string(), cure)
+            })
+            .collect(),
+        torn: report.torn.map(|cut| (cut.file, cut.offset, cut.bytes)),
+        ignored: report.ignored,
+        layouts: report.layouts.into_iter().collect(),
+    })
+}
+
+/// A command with where it stands.
+#[pyclass(frozen, get_all)]
+pub(crate) struct LoggedCommand {
+    position: u64,
+    epoch: u64,
+    time_ms: u64,
+    kind: &'static str,
+    tenant: Py<PyBytes>,
+    user: String,
+    key: Py<PyBytes>,
+    conversation: String,
+    message_id: u64,
+    /// The kind's own message, as in `spec/log.proto`.
+    body: Py<PyBytes>,
+}
+
+/// Reads at most `commands_max` commands from a position on.
+#[pyfunction]
+#[expect(clippy::needless_pass_by_value, reason = "PyO3 extracts owned paths")]
+pub(crate) fn read_log(
+    py: Python<'_>,
+    directory: PathBuf,
+    from_position: u64,
+    commands_max: usize,
+) -> PyResult<Vec<LoggedCommand>> {
+    let mut found = Vec::new();
+    let mut unreadable = None;
+    imfast_log::walk(&StdFs, &directory, from_position, |batch| {
+        for (position, bytes) in (batch.first_position..).zip(batch.commands()) {
+            if position < from_position {
+                continue;
+            }
+            if found.len() == commands_max {
+                return ControlFlow::Break(());
+            }
+            let Ok(command) = Command::parse(bytes) else {
+                unreadable = Some(position);
+                return ControlFlow::Break(());
+            };
+            found.push(LoggedCommand {
+                position,
+                epoch: batch.epoch,
+                time_ms: batch.time_ms,
+                kind: command.kind_name(),
+                tenant: PyBytes::new(py, command.tenant).unbind(),
+                user: command.user.into(),
+                key: PyBytes::new(py, command.key).unbind(),
+                conversation: command.conversation.into(),
+                message_id: command.message_id,
+                body: PyBytes::new(py, command.body).unbind(),
+            });
+        }
+        ControlFlow::Continue(())
+    })
+    .map_err(|error| log_error(&error))?;
+    match unreadable {
+        Some(position) => Err(DataDamagedError::new_err(format!(
+            "{}: the command at position {position} cannot be read",
+            directory.display()
+        ))),
+        None => Ok(found),
+    }
+}
+
+/// Copies a log that may be written meanwhile, durably; returns (segments, bytes, last position).
+#[pyfunction]
+#[expect(clippy::needless_pass_by_value, reason = "PyO3 extracts owned paths")]
+#[pyo3(signature = (source, target, generation=None))]
+pub(crate) fn copy_log(
+    py: Python<'_>,
+    source: PathBuf,
+    target: PathBuf,
+    generation: Option<u64>,
+) -> PyResult<(u64, u64, u64)> {
+    let copied = py
+        .detach(|| imfast_log::copy(&StdFs, &source, &target, generation))
+        .map_err(|error| log_error(&error))?;
+    Ok((copied.segments, copied.bytes, copied.last_position))
+}
+
+fn log_error(error: &LogError) -> PyErr {
+    let text = error.to_string();
+    match error {
+        LogError::Damaged(_) => DataDamagedError::new_err(text),
+        LogError::NewerFormat { .. } | LogError::Foreign { .. } => DataFormatError::new_err(text),
+        _ => PyOSError::new_err(text),
+    }
+}
