@@ -2,11 +2,9 @@
 
 use crate::connection::Connection;
 use crate::engine::Engine;
-use crate::poller::Source;
 use crate::slab::Handle;
-use crate::socket::{self, Accepted};
+use crate::system::{Accepted, Socket, Source, socket};
 use imfast_session::Session;
-use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 
 /// What a listener speaks.
@@ -17,15 +15,15 @@ pub enum Speaks {
 }
 
 pub(crate) struct Listener {
-    fd: OwnedFd,
+    fd: Socket,
     speaks: Speaks,
     paused: bool,
 }
 
 impl Engine {
     /// Serves a listening socket; returns the number to release it by.
-    pub fn listen(&mut self, fd: OwnedFd, speaks: Speaks) -> Result<u32, Errno> {
-        rustix::io::ioctl_fionbio(&fd, true)?;
+    pub fn listen(&mut self, fd: Socket, speaks: Speaks) -> Result<u32, Errno> {
+        socket::prepare_listener(&fd)?;
         let free = self.listeners.iter().position(Option::is_none);
         let index = free.unwrap_or(self.listeners.len());
         self.io.poller.add(
@@ -55,7 +53,7 @@ impl Engine {
             && !listener.paused
         {
             // The supervisor holds the socket too, so closing our descriptor would not do.
-            let _ = self.io.poller.remove(listener.fd.as_fd());
+            let _ = self.io.poller.remove(&listener.fd);
         }
     }
 
@@ -64,7 +62,7 @@ impl Engine {
             let Some(Some(listener)) = self.listeners.get_mut(index as usize) else {
                 return;
             };
-            let fd = match socket::accept(listener.fd.as_fd()) {
+            let fd = match socket::accept(&listener.fd) {
                 Accepted::Connection(fd) => fd,
                 Accepted::Empty => return,
                 Accepted::Exhausted => {
@@ -88,7 +86,7 @@ impl Engine {
         for listener in self.listeners.iter_mut().flatten() {
             if !listener.paused {
                 listener.paused = true;
-                let _ = self.io.poller.remove(listener.fd.as_fd());
+                let _ = self.io.poller.remove(&listener.fd);
             }
         }
     }
@@ -117,8 +115,8 @@ impl Engine {
         }
     }
 
-    fn admit(&mut self, fd: OwnedFd, speaks: Speaks) {
-        socket::set_no_delay(fd.as_fd());
+    fn admit(&mut self, fd: Socket, speaks: Speaks) {
+        socket::set_no_delay(&fd);
         let session = match speaks {
             Speaks::Http => Session::http(),
             Speaks::Tcp => Session::tcp(),

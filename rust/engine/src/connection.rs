@@ -3,8 +3,8 @@
 
 use crate::query::Query;
 use crate::send_queue::SendQueue;
+use crate::system::Socket;
 use imfast_session::{Encoding, Session};
-use rustix::fd::OwnedFd;
 
 /// No user, no group, no session.
 pub(crate) const NONE: u32 = u32::MAX;
@@ -37,7 +37,7 @@ pub(crate) enum Phase {
     reason = "independent facts about a socket"
 )]
 pub(crate) struct Connection {
-    pub fd: OwnedFd,
+    pub fd: Socket,
     pub session: Session,
     pub phase: Phase,
     pub encoding: Encoding,
@@ -140,7 +140,7 @@ pub(crate) struct Cursor {
 }
 
 impl Connection {
-    pub(crate) fn new(fd: OwnedFd, session: Session) -> Self {
+    pub(crate) fn new(fd: Socket, session: Session) -> Self {
         let encoding = session.encoding();
         Self {
             fd,

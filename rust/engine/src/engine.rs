@@ -11,22 +11,21 @@ use crate::groups::{Groups, Slice};
 use crate::io::{Io, IoLimits};
 use crate::links::Links;
 use crate::owner::Owned;
-use crate::poller::{Poller, Ready, Source};
 use crate::requests::Request;
 use crate::slab::Handle;
+use crate::system::{Clock, Completions, Poller, Ready, Source, System};
 use crate::users::Users;
-use imfast_log::{Completion, Completions};
+use imfast_log::Completion;
 use imfast_routes::RouteTable;
 use imfast_session::Policy;
 use imfast_wire::frames::codes;
 use imfast_wire::frames::server::{ServerBody, ServerFrame};
 use imfast_wire::websocket::deflate::Inflater;
-use rustix::fd::AsFd;
 use rustix::io::Errno;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// Period of the engine's timer.
 pub(crate) const TICK: Duration = Duration::from_millis(250);
@@ -45,6 +44,7 @@ pub struct Work {
 /// See the module's text.
 pub struct Engine {
     pub config: EngineConfig,
+    pub(crate) system: System,
     pub(crate) io: Io,
     pub(crate) users: Users,
     pub(crate) groups: Groups,
@@ -59,7 +59,7 @@ pub struct Engine {
     pub(crate) route_clock: u64,
     pub(crate) requests: VecDeque<Request>,
     pub(crate) policy: Policy,
-    pub(crate) completions: Arc<Completions>,
+    pub(crate) completions: Completions,
     pub(crate) completed: Vec<Completion>,
     pub(crate) key_nonce: u64,
     pub(crate) keys_made: u64,
@@ -80,7 +80,7 @@ pub struct Engine {
     pub(crate) buffer: Vec<u8>,
     pub(crate) output: Vec<u8>,
     pub(crate) inflater: Inflater,
-    started: Instant,
+    clock: Clock,
     pub(crate) ticks: u64,
     /// Milliseconds since the engine's start, as of this poll.
     pub(crate) now_ms: u64,
@@ -91,12 +91,15 @@ pub struct Engine {
 impl Engine {
     /// # Errors
     /// What creating an epoll or its timers reports.
-    pub fn new(config: EngineConfig, routes: Arc<RouteTable>) -> Result<Self, Errno> {
+    pub fn new(
+        config: EngineConfig,
+        routes: Arc<RouteTable>,
+        system: System,
+    ) -> Result<Self, Errno> {
         let poller = Poller::new(TICK, config.events_per_tick)?;
-        let waker = poller.waker()?;
-        let completions = Completions::new(move || crate::poller::notify(waker.as_fd()));
-        let mut nonce = [0; 8];
-        rustix::rand::getrandom(&mut nonce, rustix::rand::GetRandomFlags::empty())?;
+        let completions = system.completions(&poller)?;
+        let key_nonce = system.nonce()?;
+        let clock = system.clock();
         let frame_bytes = config.limits.frame_bytes as usize;
         let policy = Policy {
             message_bytes_max: frame_bytes,
@@ -130,7 +133,7 @@ impl Engine {
             policy,
             completions,
             completed: Vec::new(),
-            key_nonce: u64::from_le_bytes(nonce),
+            key_nonce,
             keys_made: 0,
             checkpoint_due: Vec::new(),
             key_buffer: String::new(),
@@ -145,10 +148,11 @@ impl Engine {
             buffer: vec![0; (256 * 1024).max(frame_bytes * 2 + 1024)],
             output: Vec::new(),
             inflater: Inflater::default(),
-            started: Instant::now(),
             ticks: 0,
             now_ms: 0,
-            wall_ms: wall_ms(),
+            wall_ms: clock.wall_ms(),
+            clock,
+            system,
             config,
         })
     }
@@ -160,8 +164,8 @@ impl Engine {
 
     /// Takes all that is ready, without waiting.
     pub fn poll(&mut self) -> Result<Work, Errno> {
-        self.now_ms = self.started.elapsed().as_millis() as u64;
-        self.wall_ms = wall_ms();
+        self.now_ms = self.clock.now_ms();
+        self.wall_ms = self.clock.wall_ms();
         let mut ready = std::mem::take(&mut self.ready);
         ready.clear();
         self.io.poller.poll(&mut ready)?;
@@ -279,10 +283,4 @@ impl Engine {
             self.users.get(user)
         }
     }
-}
-
-fn wall_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| d.as_millis() as u64)
 }

@@ -396,5 +396,5 @@ fn renumber(io: &mut Io, slot: u32, group: u32, index: u32) {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "simulation")))]
 mod model_test;

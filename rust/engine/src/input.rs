@@ -2,9 +2,8 @@
 
 use crate::connection::Phase;
 use crate::engine::Engine;
-use crate::poller::Ready;
 use crate::slab::Handle;
-use crate::socket::{self, Read};
+use crate::system::{Read, Ready, socket};
 use imfast_session::{Encoding, Input, Session, frames};
 use imfast_wire::frames::codes::Code;
 

@@ -2,17 +2,16 @@
 //! groups and partitions.
 
 use crate::connection::{Connection, Phase};
-use crate::poller::{Poller, Source};
 use crate::send_queue::{BufferPool, Progress, Shared};
 use crate::slab::{Handle, Slab};
-use crate::socket;
 use crate::stats::Stats;
+use crate::system::{Poller, Source, socket};
 use crate::wheel::Wheel;
 use imfast_session::Encoding;
 use imfast_wire::frames::codes::Code;
 use imfast_wire::frames::server::{ServerBody, ServerFrame};
 use imfast_wire::websocket::deflate::Deflater;
-use rustix::fd::AsFd;
+use rustix::io::Errno;
 
 /// Bounds that protect a worker from one connection.
 #[derive(Debug, Clone)]
@@ -99,11 +98,9 @@ impl Io {
         }
         let mut sent = 0;
         if connection.queue.is_none() {
-            use rustix::net::{SendFlags, send};
-            let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-            match send(&connection.fd, &buffer[start..end], flags) {
+            match socket::send(&connection.fd, &buffer[start..end]) {
                 Ok(count) => sent = count,
-                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+                Err(Errno::AGAIN | Errno::INTR) => {}
                 Err(_) => return self.kill(slot),
             }
             self.stats.bytes_sent += sent as u64;
@@ -173,7 +170,7 @@ impl Io {
             return;
         };
         let before = queue.bytes();
-        let result = queue.write_to(connection.fd.as_fd(), &mut self.pool);
+        let result = queue.write_to(&connection.fd, &mut self.pool);
         self.stats.bytes_sent += (before - queue.bytes()) as u64;
         self.stats.writes += 1;
         match result {
@@ -189,7 +186,7 @@ impl Io {
                 match connection.map(|c| c.phase) {
                     Some(Phase::Closing) => {
                         if let Some(c) = connection {
-                            socket::half_close(c.fd.as_fd());
+                            socket::half_close(&c.fd);
                         }
                     }
                     Some(_) if connection.is_some_and(|c| c.rare.is_some()) => {
@@ -294,7 +291,7 @@ impl Io {
                 self.flush(slot);
             }
         } else {
-            socket::half_close(connection.fd.as_fd());
+            socket::half_close(&connection.fd);
         }
     }
 

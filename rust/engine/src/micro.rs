@@ -4,8 +4,8 @@
 use crate::connection::{Connection, Phase};
 use crate::groups::{Groups, Slice};
 use crate::io::{Io, IoLimits};
-use crate::poller::Poller;
 use crate::send_queue::{BufferPool, SendQueue, Shared};
+use crate::system::Poller;
 use imfast_session::Session;
 use imfast_wire::frames::server::{Row, ServerBody, ServerFrame};
 use rustix::fd::OwnedFd;

@@ -5,7 +5,8 @@ use crate::delivery::Arrival;
 use crate::engine::Engine;
 use crate::origin::Origin;
 use crate::query::Query;
-use imfast_log::{AppendError, Batch, BatchReader, Log, RetryKind, Writer};
+use crate::system::Writer;
+use imfast_log::{AppendError, Batch, BatchReader, Log, RetryKind};
 use imfast_partition::{
     Audience, Delivery, Disagreement, Incoming, Outcome, Partition, Refused, RowKind,
 };

@@ -2,10 +2,9 @@
 
 use crate::engine::Engine;
 use crate::owner::{Owned, Storage, with_arrival};
-use imfast_log::{Durability, Log, LogError, OpenOptions, StdFs};
+use imfast_log::{Durability, Log, LogError, OpenOptions};
 use imfast_partition::{Limits, Partition, PartitionConfig, ReplayError};
 use std::path::Path;
-use std::sync::Arc;
 
 /// Why a partition could not be opened or replayed.
 #[derive(Debug)]
@@ -68,7 +67,8 @@ impl Engine {
         } else {
             Durability::Os
         };
-        let opened = Log::open(Arc::new(StdFs), dir, options).map_err(OpenError::Log)?;
+        let opened =
+            Log::open(self.system.file_system(partition), dir, options).map_err(OpenError::Log)?;
         let batches = opened.log.read_from(1).map_err(OpenError::Log)?;
         let limits = Limits {
             content_bytes_max: self.config.limits.frame_bytes as usize,
@@ -97,7 +97,7 @@ impl Engine {
     /// # Errors
     /// The log is damaged, or holds what the fold does not accept.
     pub fn replay_next(&mut self, partition: u16) -> Result<Option<(u64, usize)>, OpenError> {
-        let completions = Arc::clone(&self.completions);
+        let (system, completions) = (self.system.clone(), self.completions.clone());
         let Some(owned) = self.owned[partition as usize].as_mut() else {
             return Ok(None);
         };
@@ -114,7 +114,8 @@ impl Engine {
         }
         let storage = std::mem::replace(&mut owned.storage, Storage::Poisoned);
         if let Storage::Replaying { log, .. } = storage {
-            owned.storage = Storage::Serving(log.start(completions).map_err(OpenError::Thread)?);
+            owned.storage =
+                Storage::Serving(system.start(*log, completions).map_err(OpenError::Thread)?);
         }
         let (epoch, position) = (owned.epoch, owned.partition.position());
         self.routes.publish_epoch(partition as usize, epoch);

@@ -4,9 +4,8 @@
 //! Small frames for one connection are appended to one owned chunk, so that a burst of replies
 //! is one `iovec`; a run of frames to a group is one shared chunk, whatever their number.
 
-use rustix::fd::BorrowedFd;
+use crate::system::{Socket, socket};
 use rustix::io::Errno;
-use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::rc::Rc;
@@ -152,7 +151,7 @@ impl SendQueue {
     /// What `sendmsg(2)` reports but `EAGAIN` and `EINTR`: the connection is gone.
     pub(crate) fn write_to(
         &mut self,
-        fd: BorrowedFd<'_>,
+        to: &Socket,
         pool: &mut BufferPool,
     ) -> Result<Progress, Errno> {
         while self.bytes > 0 {
@@ -170,13 +169,7 @@ impl SendQueue {
                 wanted += bytes.len();
                 count += 1;
             }
-            let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-            let sent = match sendmsg(
-                fd,
-                &slices[..count],
-                &mut SendAncillaryBuffer::default(),
-                flags,
-            ) {
+            let sent = match socket::send_many(to, &slices[..count]) {
                 Ok(sent) => sent,
                 Err(Errno::AGAIN) => return Ok(Progress::Blocked),
                 Err(Errno::INTR) => continue,
@@ -222,10 +215,9 @@ impl SendQueue {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "simulation")))]
 mod tests {
     use super::*;
-    use rustix::fd::AsFd;
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
     fn pair() -> (rustix::fd::OwnedFd, rustix::fd::OwnedFd) {
@@ -262,7 +254,7 @@ mod tests {
         queue.append_shared(&shared, 5, 5, 1);
         queue.append_with(&mut pool, |b| b.extend_from_slice(b" three"));
         assert_eq!((queue.bytes(), queue.frames()), (17, 4));
-        assert_eq!(queue.write_to(near.as_fd(), &mut pool), Ok(Progress::Done));
+        assert_eq!(queue.write_to(&near, &mut pool), Ok(Progress::Done));
         assert_eq!(read_all(&far), b"one two 234 three");
         assert_eq!((queue.bytes(), queue.frames()), (0, 0));
     }
@@ -283,9 +275,7 @@ mod tests {
         let mut received = Vec::new();
         let mut blocked = 0;
         loop {
-            let progress = queue
-                .write_to(near.as_fd(), &mut pool)
-                .expect("peer is there");
+            let progress = queue.write_to(&near, &mut pool).expect("peer is there");
             received.extend(read_all(&far));
             if progress == Progress::Done {
                 break;
@@ -304,6 +294,6 @@ mod tests {
         let mut queue = SendQueue::default();
         let mut pool = BufferPool::default();
         queue.append_with(&mut pool, |b| b.push(1));
-        assert_eq!(queue.write_to(near.as_fd(), &mut pool), Err(Errno::PIPE));
+        assert_eq!(queue.write_to(&near, &mut pool), Err(Errno::PIPE));
     }
 }

@@ -4,7 +4,7 @@ use crate::options::Options;
 use crate::records::Records;
 use crate::requests::Request;
 use crate::routes;
-use imfast_engine::{Handle, Identity, OpenError, Speaks};
+use imfast_engine::{Handle, Identity, OpenError, Speaks, System};
 use imfast_wire::frames::codes;
 use pyo3::create_exception;
 use pyo3::exceptions::{PyBufferError, PyOSError, PyRuntimeError, PyValueError};
@@ -87,7 +87,8 @@ impl Engine {
     #[new]
     fn new(options: Options, routes_fd: i32) -> PyResult<Self> {
         let table = Arc::new(routes::map(routes_fd)?);
-        let inner = imfast_engine::Engine::new(options.into_config()?, table).map_err(os_error)?;
+        let inner =
+            imfast_engine::Engine::new(options.into_config()?, table, System).map_err(os_error)?;
         Ok(Self {
             inner,
             failures: Vec::new(),

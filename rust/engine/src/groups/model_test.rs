@@ -4,7 +4,7 @@
 use super::{Groups, Slice};
 use crate::connection::{Connection, Phase};
 use crate::io::{Io, IoLimits};
-use crate::poller::{Poller, Source};
+use crate::system::{Poller, Source};
 use imfast_session::Session;
 use imfast_wire::frames::proto;
 use imfast_wire::frames::server::{ServerBody, ServerFrame};

@@ -11,9 +11,6 @@ use crate::slab::Handle;
 use imfast_wire::frames::codes;
 use imfast_wire::frames::proto;
 use imfast_wire::frames::server::ServerBody;
-use rustix::fd::OwnedFd;
-use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
 /// A watermark that means: from now on.
 pub(super) const UNKNOWN: u64 = u64::MAX;
@@ -61,7 +58,10 @@ impl Engine {
             return;
         }
         remote.redial_at_ms = now_ms + REDIAL_MS;
-        let Ok(fd) = connect_to(&self.config.link_paths[worker as usize]) else {
+        let Ok(fd) = self
+            .system
+            .connect(&self.config.link_paths[worker as usize])
+        else {
             return;
         };
         let Some(handle) = self.adopt_link(fd, Side::Gateway, Some(worker)) else {
@@ -270,11 +270,4 @@ fn queue_request(
         out.extend_from_slice(&number.to_le_bytes());
         out.extend_from_slice(payload);
     });
-}
-
-fn connect_to(path: &str) -> Result<OwnedFd, Errno> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    connect(&fd, &SocketAddrUnix::new(path)?)?;
-    Ok(fd)
 }

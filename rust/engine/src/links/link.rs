@@ -3,9 +3,8 @@
 use super::frame::{self, Frame, Kind};
 use crate::origin::Origin;
 use crate::query::Query;
-use rustix::fd::{AsFd, OwnedFd};
+use crate::system::{Socket, socket};
 use rustix::io::Errno;
-use rustix::net::{SendFlags, send};
 use std::collections::VecDeque;
 
 /// Which end we are.
@@ -37,7 +36,7 @@ pub(super) enum Broken {
 
 /// State of one connection.
 pub(super) struct Link {
-    pub fd: OwnedFd,
+    pub fd: Socket,
     pub side: Side,
     /// The worker at the other end; unknown to an owner until `Hello`.
     pub peer: Option<u8>,
@@ -60,7 +59,7 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(fd: OwnedFd, side: Side, peer: Option<u8>, now_ms: u64) -> Self {
+    pub(super) fn new(fd: Socket, side: Side, peer: Option<u8>, now_ms: u64) -> Self {
         Self {
             fd,
             side,
@@ -110,8 +109,7 @@ impl Link {
     /// Writes what is queued. `Ok(false)`: the socket is full.
     pub(super) fn flush(&mut self) -> Result<bool, Broken> {
         while self.sent < self.outgoing.len() {
-            let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-            match send(self.fd.as_fd(), &self.outgoing[self.sent..], flags) {
+            match socket::send(&self.fd, &self.outgoing[self.sent..]) {
                 Ok(count) => self.sent += count,
                 Err(Errno::AGAIN) => {
                     // Do not let a long-lived backlog keep what was sent already.
@@ -176,7 +174,7 @@ impl Link {
 /// Capacity that an empty buffer may keep.
 const KEEP_BYTES: usize = 1 << 20;
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "simulation")))]
 mod tests {
     use super::*;
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};

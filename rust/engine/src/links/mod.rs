@@ -17,14 +17,12 @@ pub(crate) use frame::Kind;
 use crate::config::EngineConfig;
 use crate::engine::Engine;
 use crate::origin::Waiter;
-use crate::poller::Source;
 use crate::slab::{Handle, Slab};
-use crate::socket::{self, Accepted, Read};
+use crate::system::{Accepted, Read, Socket, Source, socket};
 use frame::NO_PARTITION;
 use imfast_wire::frames::codes;
 use imfast_wire::frames::server::ServerBody;
 use link::{Broken, Link, Side};
-use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use std::collections::VecDeque;
 
@@ -62,7 +60,7 @@ struct Remote {
 
 /// All links of this worker.
 pub(crate) struct Links {
-    listener: Option<OwnedFd>,
+    listener: Option<Socket>,
     /// No descriptor was left to accept with: epoll does not watch the listener, or it would spin.
     resting: bool,
     slab: Slab<Link>,
@@ -109,8 +107,8 @@ impl Links {
 
 impl Engine {
     /// Serves the Unix socket on which other workers dial this one.
-    pub fn listen_links(&mut self, fd: OwnedFd) -> Result<(), Errno> {
-        rustix::io::ioctl_fionbio(&fd, true)?;
+    pub fn listen_links(&mut self, fd: Socket) -> Result<(), Errno> {
+        socket::prepare_listener(&fd)?;
         self.io.poller.add(&fd, Source::LinkListener, false)?;
         self.links.listener = Some(fd);
         Ok(())
@@ -118,7 +116,7 @@ impl Engine {
 
     pub(crate) fn accept_links(&mut self) {
         while let Some(listener) = &self.links.listener {
-            match socket::accept(listener.as_fd()) {
+            match socket::accept(listener) {
                 Accepted::Connection(fd) => {
                     self.adopt_link(fd, Side::Owner, None);
                 }
@@ -134,7 +132,7 @@ impl Engine {
                 // The peer waits in the queue; the next timer looks again.
                 Accepted::Exhausted => {
                     if !self.links.resting {
-                        self.links.resting = self.io.poller.remove(listener.as_fd()).is_ok();
+                        self.links.resting = self.io.poller.remove(listener).is_ok();
                     }
                     return;
                 }
@@ -142,7 +140,7 @@ impl Engine {
         }
     }
 
-    fn adopt_link(&mut self, fd: OwnedFd, side: Side, peer: Option<u8>) -> Option<Handle> {
+    fn adopt_link(&mut self, fd: Socket, side: Side, peer: Option<u8>) -> Option<Handle> {
         let now_ms = self.now_ms;
         let handle = self.links.slab.insert(Link::new(fd, side, peer, now_ms));
         let source = Source::Link {

@@ -1,76 +1,13 @@
 //! The engine's own epoll, nested in uvloop's: its descriptor is the one reader that the event
 //! loop knows of, however many connections there are.
 
+use super::Socket;
+use crate::system::{Ready, Source};
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::io::Errno;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags};
 use std::time::Duration;
-
-/// What a descriptor in the epoll belongs to. 4 bits kind, 24 bits generation, 32 bits index.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Source {
-    Connection {
-        slot: u32,
-        generation: u32,
-    },
-    Listener {
-        index: u32,
-    },
-    LinkListener,
-    Link {
-        slot: u32,
-        generation: u32,
-    },
-    /// Work was left in user space, or another thread has something for us.
-    Wake,
-    Timer,
-}
-
-impl Source {
-    fn to_bits(self) -> u64 {
-        let pack = |kind: u64, generation: u32, index: u32| {
-            kind << 60 | u64::from(generation & 0x00ff_ffff) << 32 | u64::from(index)
-        };
-        match self {
-            Self::Connection { slot, generation } => pack(0, generation, slot),
-            Self::Listener { index } => pack(1, 0, index),
-            Self::LinkListener => pack(2, 0, 0),
-            Self::Link { slot, generation } => pack(3, generation, slot),
-            Self::Wake => pack(4, 0, 0),
-            Self::Timer => pack(5, 0, 0),
-        }
-    }
-
-    fn from_bits(bits: u64) -> Self {
-        let index = bits as u32;
-        let generation = (bits >> 32) as u32 & 0x00ff_ffff;
-        match bits >> 60 {
-            0 => Self::Connection {
-                slot: index,
-                generation,
-            },
-            1 => Self::Listener { index },
-            2 => Self::LinkListener,
-            3 => Self::Link {
-                slot: index,
-                generation,
-            },
-            4 => Self::Wake,
-            _ => Self::Timer,
-        }
-    }
-}
-
-/// One readiness report.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Ready {
-    pub source: Source,
-    pub readable: bool,
-    pub writable: bool,
-    /// The peer closed or the socket failed; a read tells which.
-    pub hang_up: bool,
-}
 
 /// An epoll with a wake-up eventfd and a periodic timer inside.
 pub(crate) struct Poller {
@@ -124,10 +61,10 @@ impl Poller {
         rustix::io::fcntl_dupfd_cloexec(&self.wake, 0)
     }
 
-    pub(crate) fn add(&self, fd: impl AsFd, source: Source, writable: bool) -> Result<(), Errno> {
+    pub(crate) fn add(&self, socket: &Socket, source: Source, writable: bool) -> Result<(), Errno> {
         epoll::add(
             &self.epoll,
-            fd,
+            socket,
             epoll::EventData::new_u64(source.to_bits()),
             flags(true, writable),
         )
@@ -135,21 +72,21 @@ impl Poller {
 
     pub(crate) fn modify(
         &self,
-        fd: impl AsFd,
+        socket: &Socket,
         source: Source,
         readable: bool,
         writable: bool,
     ) -> Result<(), Errno> {
         epoll::modify(
             &self.epoll,
-            fd,
+            socket,
             epoll::EventData::new_u64(source.to_bits()),
             flags(readable, writable),
         )
     }
 
-    pub(crate) fn remove(&self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
-        epoll::delete(&self.epoll, fd)
+    pub(crate) fn remove(&self, socket: &Socket) -> Result<(), Errno> {
+        epoll::delete(&self.epoll, socket)
     }
 
     /// Makes the next poll come at once, for work that lies in user space where epoll cannot see it.
@@ -209,7 +146,7 @@ fn flags(readable: bool, writable: bool) -> epoll::EventFlags {
 }
 
 /// Adds one to an eventfd. It cannot fail but by overflow, and then it is readable already.
-pub(crate) fn notify(fd: BorrowedFd<'_>) {
+pub(super) fn notify(fd: BorrowedFd<'_>) {
     let _ = rustix::io::write(fd, &1u64.to_ne_bytes());
 }
 
@@ -222,26 +159,6 @@ fn drain(fd: BorrowedFd<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_source_survives_its_packing() {
-        for source in [
-            Source::Connection {
-                slot: u32::MAX,
-                generation: 0x00ff_ffff,
-            },
-            Source::Listener { index: 3 },
-            Source::LinkListener,
-            Source::Link {
-                slot: 1,
-                generation: 2,
-            },
-            Source::Wake,
-            Source::Timer,
-        ] {
-            assert_eq!(Source::from_bits(source.to_bits()), source);
-        }
-    }
 
     #[test]
     fn arming_twice_wakes_once() {

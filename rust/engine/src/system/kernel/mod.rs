@@ -1,0 +1,87 @@
+//! The kernel, the real disk, and a thread a log.
+
+mod poller;
+pub(crate) mod socket;
+
+pub(crate) use poller::Poller;
+
+use imfast_log::{FileSystem, Log, StdFs};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// A connection, or a listening socket.
+pub type Socket = OwnedFd;
+/// Where the threads of logs leave outcomes.
+pub(crate) type Completions = Arc<imfast_log::Completions>;
+/// The writing side of one partition's log.
+pub(crate) type Writer = imfast_log::Writer;
+
+/// The system that this process runs on.
+#[derive(Debug, Clone, Default)]
+pub struct System;
+
+#[expect(clippy::unused_self, reason = "the simulated system has state")]
+impl System {
+    /// Outcomes of logs, which wake `poller`.
+    pub(crate) fn completions(&self, poller: &Poller) -> Result<Completions, Errno> {
+        let waker = poller.waker()?;
+        Ok(imfast_log::Completions::new(move || {
+            poller::notify(waker.as_fd());
+        }))
+    }
+
+    /// Moves the writing side of a log to a thread of its own.
+    pub(crate) fn start(&self, log: Log, completions: Completions) -> std::io::Result<Writer> {
+        log.start(completions)
+    }
+
+    /// The disk that holds a partition.
+    pub(crate) fn file_system(&self, _partition: u16) -> Arc<dyn FileSystem> {
+        Arc::new(StdFs)
+    }
+
+    /// Random bits.
+    pub(crate) fn nonce(&self) -> Result<u64, Errno> {
+        let mut nonce = [0; 8];
+        rustix::rand::getrandom(&mut nonce, rustix::rand::GetRandomFlags::empty())?;
+        Ok(u64::from_le_bytes(nonce))
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        Clock {
+            started: Instant::now(),
+        }
+    }
+
+    /// Connects to the Unix socket at `path`.
+    pub(crate) fn connect(&self, path: &str) -> Result<Socket, Errno> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        connect(&socket, &SocketAddrUnix::new(path)?)?;
+        Ok(socket)
+    }
+}
+
+/// Both clocks of one engine.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    started: Instant,
+}
+
+impl Clock {
+    /// Milliseconds since the engine's start.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    /// Milliseconds since 1970; it may go backwards.
+    #[expect(clippy::unused_self, reason = "the simulated clock has one of its own")]
+    pub(crate) fn wall_ms(&self) -> u64 {
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |d| d.as_millis() as u64)
+    }
+}
