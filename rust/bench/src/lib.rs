@@ -36,7 +36,8 @@ use failure::Failure;
 /// Results go to standard output, which has to be the caller's to give away.
 pub fn run(command: &[OsString], arguments: &[OsString]) -> u8 {
     match play(command, arguments) {
-        Ok(()) => 0,
+        Ok(true) => 0,
+        Ok(false) => 1,
         Err(failure) => {
             eprintln!("imfast-bench: {failure}");
             1
@@ -44,21 +45,24 @@ pub fn run(command: &[OsString], arguments: &[OsString]) -> u8 {
     }
 }
 
-fn play(command: &[OsString], arguments: &[OsString]) -> Result<(), Failure> {
+/// Runs; false when the result says that something is wrong.
+fn play(command: &[OsString], arguments: &[OsString]) -> Result<bool, Failure> {
     let Some(options) = options::parse(arguments.to_vec())? else {
         println!("{}", options::help());
-        return Ok(());
+        return Ok(true);
     };
     limits::allow_files()?;
     if options.share.is_some() {
         lines::event("share", transport::play(&options)?.to_share());
-        return Ok(());
+        return Ok(true);
     }
     let outcome = if options.processes > 1 {
         processes::play(&options, command, arguments)?
     } else {
         transport::play(&options)?
     };
-    lines::result(result::line(&outcome, &options));
-    Ok(())
+    let line = result::line(&outcome, &options);
+    let is_right = line.get("wrong") != Some(&true.into());
+    lines::result(line);
+    Ok(is_right)
 }

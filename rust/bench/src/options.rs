@@ -41,6 +41,11 @@ const OPTIONS: &str = "\
   --no-keys               no idempotency keys
   --publishers P          fanout: connections that send [1]
   --members M             group, mixed: members of a group [10]
+  --groups G              verify: groups [a tenth of the connections]
+  --drain S               verify, storm: time for everything to arrive in the end [30]
+  --bystanders B          storm: connections that stay, and send to each other [10]
+  --away S                storm: between the end of the others and their return [1]
+  --by-server             storm: wait for the server to end them instead
   --mix KIND=SHARE,..     mixed: direct, group, ephemeral, history, read, reconnect
   --stalled K             slow-consumers: subscribers that stop reading [10]
   --receive-buffer B      slow-consumers: bytes that the kernel holds for each of them [4096]
@@ -86,6 +91,12 @@ pub(crate) struct Options {
     pub keys: bool,
     pub publishers: usize,
     pub members: usize,
+    /// None: a tenth of the connections.
+    pub groups: Option<usize>,
+    pub drain: Duration,
+    pub bystanders: usize,
+    pub away: Duration,
+    pub by_server: bool,
     pub mix: String,
     pub stalled: usize,
     pub receive_buffer: usize,
@@ -120,6 +131,11 @@ impl Options {
             keys: true,
             publishers: 1,
             members: 10,
+            groups: None,
+            drain: Duration::from_secs(30),
+            bystanders: 10,
+            away: Duration::from_secs(1),
+            by_server: false,
             mix: "direct=70,group=20,ephemeral=8,reconnect=2".into(),
             stalled: 10,
             receive_buffer: 4096,
@@ -214,6 +230,11 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Option<Options>, Failure
             Arg::Long("board") => options.board = Some(parser.value()?.into()),
             Arg::Long("publishers") => options.publishers = parser.value()?.parse()?,
             Arg::Long("members") => options.members = parser.value()?.parse()?,
+            Arg::Long("groups") => options.groups = Some(parser.value()?.parse()?),
+            Arg::Long("drain") => options.drain = seconds(&mut parser)?,
+            Arg::Long("bystanders") => options.bystanders = parser.value()?.parse()?,
+            Arg::Long("away") => options.away = seconds(&mut parser)?,
+            Arg::Long("by-server") => options.by_server = true,
             Arg::Long("mix") => options.mix = parser.value()?.string()?,
             Arg::Long("stalled") => options.stalled = parser.value()?.parse()?,
             Arg::Long("receive-buffer") => options.receive_buffer = parser.value()?.parse()?,

@@ -109,7 +109,13 @@ impl Outcome {
             self.first_error = other.first_error;
         }
         for (name, fact) in other.facts {
-            self.facts.entry(name).or_insert(fact);
+            match (self.facts.get_mut(&name), fact) {
+                (Some(Value::Array(ours)), Value::Array(theirs)) => ours.extend(theirs),
+                (Some(_), _) => {}
+                (None, fact) => {
+                    self.facts.insert(name, fact);
+                }
+            }
         }
         Ok(())
     }

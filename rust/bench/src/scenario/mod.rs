@@ -8,7 +8,9 @@ mod idle;
 mod loops;
 mod message;
 mod sink;
+mod storm;
 mod users;
+mod verify;
 
 use std::ops::Range;
 use std::path::Path;
@@ -61,6 +63,9 @@ pub(crate) trait Scenario {
     /// Whether several processes start together before they open their connections.
     const OPENING_IS_WORK: bool = false;
 
+    /// Whether it makes its connections itself, because they are to come back when they break.
+    const CONNECTS_ITSELF: bool = false;
+
     /// Makes what the run needs.
     fn prepare<T: Transport>(stage: &mut Stage<'_, T>) -> Result<Self::Prepared, Failure>;
 
@@ -104,6 +109,8 @@ scenarios! {
     "direct" => direct::Direct, "pairs send to each other";
     "idle" => idle::Idle, "connect and hold until standard input ends";
     "connect" => connect::Connect, "connect, and measure that";
+    "verify" => verify::Verify, "check every number of every conversation, through crashes";
+    "storm" => storm::Storm, "all connections end at once and come back";
     "sink" => sink::Sink, "count what arrives, and send nothing";
 }
 
@@ -118,13 +125,12 @@ fn act<S: Scenario, T: Transport>(transport: T, options: &Options) -> Result<Out
     }
     let meter = Meter::start(&options.server_pids);
     let Range { start: first, .. } = own;
-    let pool = Pool::open(
-        transport,
-        options,
-        Rc::clone(&users),
-        first,
-        everybody.len(),
-    )?;
+    let pooled = if S::CONNECTS_ITSELF {
+        Rc::from([])
+    } else {
+        Rc::clone(&users)
+    };
+    let pool = Pool::open(transport, options, pooled, first, everybody.len())?;
     let opening = meter.read();
     let mut stage = Stage {
         transport,
