@@ -202,6 +202,7 @@ class Supervisor:
 
     def _became_ready(self, slot: Slot, ready: Ready) -> None:
         slot.state = "ready"
+        slot.still_s = 0.0  # a slow start is no silence of what runs now
         slot.epochs = ready.epochs
         log.info(
             "worker_ready", server=slot.server, partitions=ready.partitions, epochs=ready.epochs

@@ -4,8 +4,8 @@ It beats twenty times a second by raising its counter in the fake route table, a
 own and on adopted listeners, and greets each connection with its server's name.
 
 STUB_BEHAVIOUR: `exit` ends before ready with status 3, `fatal` reports damaged data, `garbage`
-writes what is no control line, `late` takes its time for a restart, `stubborn` ignores drain and
-SIGTERM; empty: behaves.
+writes what is no control line, `late` takes its time for a restart, `slow` for its start and its
+first beat, `stubborn` ignores drain and SIGTERM; empty: behaves.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ def main() -> None:
         control.sendall(b"not json\n")
     if BEHAVIOUR == "late" and document["incarnation"] > 1:
         time.sleep(1.5)
+    if BEHAVIOUR == "slow":
+        time.sleep(2.5)  # longer than a worker that is ready may stand still
     if BEHAVIOUR == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     Worker(document, control).run()
@@ -59,6 +61,8 @@ class Worker:
         epochs = {str(p): self.document["incarnation"] for p in self.document["partitions"]}
         ready = {"ready": True, "partitions": self.document["partitions"], "epochs": epochs}
         self.control.sendall(json.dumps(ready).encode() + b"\n")
+        if BEHAVIOUR == "slow":
+            time.sleep(0.5)
         while True:
             self.beats += 1
             place = self.document["index"] * 8

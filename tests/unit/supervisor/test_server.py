@@ -87,6 +87,15 @@ def test_paused_worker_is_killed_and_replaced(start: Start):
     assert '"worker_hangs"' in server.log
 
 
+def test_worker_that_starts_slowly_is_not_taken_for_hung_once_it_is_ready(start: Start):
+    server = start("slow")
+    port = server.ready()["ports"]["http"]
+    # The greeting comes behind the first beat.
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        assert client.recv(100)
+    assert '"worker_hangs"' not in server.log
+
+
 def test_connections_made_while_a_worker_is_away_are_served(start: Start):
     server = start("late")
     eventually(lambda: {server.greeting() for _ in range(20)} == {"n1.w0", "n1.w1"})
