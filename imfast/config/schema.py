@@ -239,6 +239,13 @@ class Settings(BaseSettings):
         maximum=1 << 20,
         when="Frames that may wait for a slow connection before it is closed.",
     )
+    socket_unsent_bytes: Bytes = option(
+        256 * KIB,
+        unit="bytes",
+        minimum=16 * KIB,
+        maximum=1 * GIB,
+        when="What the kernel may hold unsent for a slow connection, besides its send queue.",
+    )
 
     # The tick of a worker: what it does before it looks at its sockets again.
     events_per_tick: Count = option(

@@ -21,6 +21,9 @@ __all__ = ["Address", "Links", "Listeners", "listen", "open_links", "resolve"]
 LINK_BACKLOG = 4096
 """Workers that wait for a worker to accept their links, also while it is replaced."""
 
+TCP_NOTSENT_LOWAT = 25
+"""From linux/tcp.h; Python names it from 3.12 on."""
+
 SUN_PATH_BYTES_MAX = 107
 """Longest path of a Unix socket: sun_path of 108 bytes less its terminator (unix(7))."""
 
@@ -65,13 +68,15 @@ def listen(
     *,
     option: str,
     backlog: int = LINK_BACKLOG,
+    unsent_bytes: int | None = None,
     patience_s: float = BUSY_PATIENCE_S,
 ) -> list[socket.socket]:
     """Makes `count` sockets that share one port; the kernel spreads connections over them.
 
     Port 0: the kernel chooses for the first, the others join it. `option` names the option in
     error messages. Up to `backlog` connections wait on each for a worker, also while it is
-    replaced; the kernel may lower it. The sockets do not block.
+    replaced; the kernel may lower it. The kernel takes up to `unsent_bytes` for a connection that
+    sends faster than its reader reads; without it, megabytes. The sockets do not block.
 
     Raises:
         PortBusyError: the port is in use or may not be used.
@@ -83,6 +88,9 @@ def listen(
         for _ in range(count):
             listener = _bound(address, port, shared=count > 1)
             sockets.append(listener)
+            if unsent_bytes is not None:
+                # Connections inherit it (tcp(7)), so that it costs no call for each of them.
+                listener.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, unsent_bytes)
             listener.listen(backlog)
             listener.setblocking(False)
             port = listener.getsockname()[1]

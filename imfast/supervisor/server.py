@@ -146,9 +146,14 @@ def _open(settings: Settings, stack: ExitStack) -> _Opened:
     stack.callback(links.close)
 
     workers, backlog = settings.worker_count, settings.accept_backlog
-    http = listen(address, settings.port, workers, option="port", backlog=backlog)
+    unsent = settings.socket_unsent_bytes
+    http = listen(
+        address, settings.port, workers, option="port", backlog=backlog, unsent_bytes=unsent
+    )
     stack.callback(_close_all, http)
-    tcp = listen(address, settings.tcp_port, workers, option="tcp_port", backlog=backlog)
+    tcp = listen(
+        address, settings.tcp_port, workers, option="tcp_port", backlog=backlog, unsent_bytes=unsent
+    )
     stack.callback(_close_all, tcp)
     [admin] = listen(ADMIN_ADDRESS, settings.admin_port, 1, option="admin_port")
     stack.callback(admin.close)

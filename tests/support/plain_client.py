@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import socket
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
@@ -72,15 +73,19 @@ class PlainClient:
         device: str = "",
         sync: str = "",
         token: str | None = None,
+        receive_bytes: int = 0,
     ) -> PlainClient:
-        """Connect, on the worker of that index if one is wanted."""
+        """Connect, on the worker of that index if one is wanted.
+
+        `receive_bytes` is what the kernel may hold for us unread; 0: what it likes.
+        """
         token = token if token is not None else await server.token(user)
         wanted = None if worker is None else server.worker(worker).server
         body = {"token": token} | {
             name: value for name, value in (("device", device), ("sync", sync)) if value
         }
         for _ in range(ATTEMPTS_MAX):
-            client = await cls.dial(server, user)
+            client = await cls.dial(server, user, receive_bytes)
             reply = await client.request("connect", body)
             client.server = reply["connected"]["server"]
             client.limits = reply["connected"]["limits"]
@@ -90,10 +95,16 @@ class PlainClient:
         raise AssertionError(f"no connection reached {wanted} in {ATTEMPTS_MAX} attempts")
 
     @classmethod
-    async def dial(cls, server: Server, user: str = "") -> PlainClient:
+    async def dial(cls, server: Server, user: str = "", receive_bytes: int = 0) -> PlainClient:
         """Open a WebSocket without authenticating."""
+        ours = socket.socket()
+        ours.setblocking(False)
+        if receive_bytes:
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        await asyncio.get_running_loop().sock_connect(ours, ("127.0.0.1", server.ready.http))
         websocket = await connect(
             f"ws://127.0.0.1:{server.ready.http}/v1/ws",
+            sock=ours,
             compression=None,
             max_size=None,
             max_queue=None,
@@ -115,6 +126,7 @@ class PlainClient:
 
     async def close(self) -> None:
         """Close in an orderly way, and wait for the end."""
+        self.go_on()
         await self._websocket.close()
         await self._reader
 
@@ -122,6 +134,14 @@ class PlainClient:
         """Break the connection without a word."""
         self._websocket.transport.abort()
         await self._reader
+
+    def stall(self) -> None:
+        """Read nothing until `go_on`."""
+        self._websocket.transport.pause_reading()
+
+    def go_on(self) -> None:
+        """Read again."""
+        self._websocket.transport.resume_reading()
 
     def post(self, verb: str, body: Frame) -> asyncio.Future[Frame]:
         """Write a request without waiting; the future is its reply."""

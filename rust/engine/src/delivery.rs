@@ -2,6 +2,7 @@
 
 use crate::connection::Phase;
 use crate::engine::Engine;
+use crate::run::Class;
 use crate::slab::Handle;
 use crate::users::scoped;
 use imfast_wire::frames::server::{Row, ServerBody, ServerFrame};
@@ -98,10 +99,16 @@ impl Engine {
         }
         let key = scoped(arrival.tenant, arrival.conversation);
         if let Some(group) = self.groups.find(&key) {
-            let exclude = exclude
-                .filter(|h| self.io.connections.resolve(*h).is_some())
-                .map(|h| h.slot);
-            self.groups.append(group, &frame, arrival.position, exclude);
+            let class = if arrival.position > 0 {
+                Class::Durable(arrival.position)
+            } else {
+                let here = exclude.filter(|h| self.io.connections.resolve(*h).is_some());
+                Class::Ephemeral {
+                    key: self.collapse.key(arrival),
+                    sender: here.map(|h| h.slot),
+                }
+            };
+            self.groups.append(group, &frame, class);
         }
         for user in &arrival.joined {
             self.member_joined(arrival, user, &key, &frame);
@@ -152,7 +159,13 @@ impl Engine {
             self.checkpoint_due.push(slot);
         }
         self.io.stats.deliveries += 1;
-        self.io.push(slot, frame);
+        if arrival.position > 0 {
+            self.io.push(slot, frame);
+        } else {
+            let collapse = &self.collapse;
+            self.io
+                .push_ephemeral(slot, frame, || collapse.key(arrival));
+        }
         true
     }
 

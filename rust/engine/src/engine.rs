@@ -7,6 +7,7 @@
 use crate::accept::Listener;
 use crate::config::EngineConfig;
 use crate::connection::NONE;
+use crate::ephemeral::Collapse;
 use crate::groups::{Groups, Slice};
 use crate::io::{Io, IoLimits};
 use crate::links::Links;
@@ -48,6 +49,7 @@ pub struct Engine {
     pub(crate) io: Io,
     pub(crate) users: Users,
     pub(crate) groups: Groups,
+    pub(crate) collapse: Collapse,
     pub(crate) routes: Arc<RouteTable>,
     pub(crate) route_writer: imfast_routes::RouteWriter,
     pub(crate) links: Links,
@@ -120,6 +122,7 @@ impl Engine {
             io: Io::new(poller, limits),
             users: Users::default(),
             groups: Groups::default(),
+            collapse: Collapse::default(),
             route_writer: imfast_routes::RouteWriter::new(
                 Arc::clone(&routes),
                 config.worker.into(),
@@ -165,6 +168,7 @@ impl Engine {
     /// Takes all that is ready, without waiting.
     pub fn poll(&mut self) -> Result<Work, Errno> {
         self.now_ms = self.clock.now_ms();
+        self.io.unit = self.unit();
         self.wall_ms = self.clock.wall_ms();
         let mut ready = std::mem::take(&mut self.ready);
         ready.clear();

@@ -10,6 +10,7 @@ use imfast_wire::frames::row::write_row_prefix;
 use imfast_wire::frames::server::ServerBody;
 use imfast_wire::protobuf::{Reader, Value};
 use std::borrow::Cow;
+use std::hash::{BuildHasher, Hasher, RandomState};
 
 impl Engine {
     /// Serves a message that is neither stored nor numbered: `command` is an encoded send.
@@ -87,6 +88,41 @@ impl Engine {
             duplicate: false,
         };
         self.answer(partition, origin, body);
+    }
+}
+
+/// Keys by which a newer ephemeral message replaces an older one in the queue of a slow connection:
+/// one for each conversation, sender and content type. Seeded, so that nobody can aim at the keys
+/// of others.
+#[derive(Default)]
+pub(crate) struct Collapse(RandomState);
+
+impl Collapse {
+    pub(crate) fn key(&self, arrival: &Arrival<'_>) -> u64 {
+        /// Fields of `Message` in `spec/imfast.proto`.
+        const FROM: u32 = 4;
+        const CONTENT_TYPE: u32 = 9;
+        let (mut from, mut content_type): (&[u8], &[u8]) = (&[], &[]);
+        let mut reader = Reader::new(arrival.row);
+        while let Ok(Some((number, value))) = reader.field() {
+            match number {
+                FROM => from = value.bytes(),
+                CONTENT_TYPE => content_type = value.bytes(),
+                _ => {}
+            }
+        }
+        let mut hasher = self.0.build_hasher();
+        let parts = [
+            arrival.tenant.as_bytes(),
+            arrival.conversation.as_bytes(),
+            from,
+            content_type,
+        ];
+        for part in parts {
+            hasher.write_usize(part.len());
+            hasher.write(part);
+        }
+        hasher.finish()
     }
 }
 

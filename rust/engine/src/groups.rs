@@ -10,6 +10,7 @@
 
 use crate::connection::{Phase, Subscription};
 use crate::io::Io;
+use crate::run::{Class, Mark, Run, View};
 use crate::send_queue::Shared;
 use hashbrown::HashMap;
 use imfast_session::Encoding;
@@ -31,28 +32,11 @@ pub(crate) struct Slice {
     pub deadline: Instant,
 }
 
-/// A frame of a run that one connection does not get: its own ephemeral message.
-#[derive(Clone, Copy)]
-struct Exclusion {
-    slot: u32,
-    start: [u32; Encoding::COUNT],
-    end: [u32; Encoding::COUNT],
-}
-
-/// Frames encoded and not yet given to anybody.
-#[derive(Default)]
-struct Run {
-    buffers: [Vec<u8>; Encoding::COUNT],
-    exclusions: Vec<Exclusion>,
-    frames: u32,
-    /// Position of the first durable frame; 0 without one.
-    first_position: u64,
-}
-
 /// A sealed run on its way to `subscribers[next..end]`.
 struct Job {
     buffers: [Shared; Encoding::COUNT],
-    exclusions: Vec<Exclusion>,
+    marks: Vec<Mark>,
+    senders: Vec<u32>,
     frames: u32,
     first_position: u64,
     next: usize,
@@ -215,15 +199,8 @@ impl Groups {
         }
     }
 
-    /// Encodes a frame for a group's subscribers. `position` is 0 for an ephemeral one; `exclude`
-    /// is the connection that sent it.
-    pub(crate) fn append(
-        &mut self,
-        group: u32,
-        frame: &ServerFrame<'_>,
-        position: u64,
-        exclude: Option<u32>,
-    ) {
+    /// Encodes a frame for a group's subscribers.
+    pub(crate) fn append(&mut self, group: u32, frame: &ServerFrame<'_>, class: Class) {
         let Some(entry) = self.slab.get_mut(group) else {
             return;
         };
@@ -231,26 +208,15 @@ impl Groups {
             return;
         }
         let run = &mut entry.open;
-        let mut exclusion = Exclusion {
-            slot: HOLE,
-            start: [0; Encoding::COUNT],
-            end: [0; Encoding::COUNT],
-        };
+        let mut start = [0; Encoding::COUNT];
         for encoding in Encoding::ALL {
             let at = encoding as usize;
-            exclusion.start[at] = run.buffers[at].len() as u32;
+            start[at] = run.buffers[at].len() as u32;
             if entry.by_encoding[at] > 0 {
                 encoding.write(frame, &mut self.deflater, &mut run.buffers[at]);
             }
-            exclusion.end[at] = run.buffers[at].len() as u32;
         }
-        if let Some(slot) = exclude {
-            run.exclusions.push(Exclusion { slot, ..exclusion });
-        }
-        if run.first_position == 0 {
-            run.first_position = position;
-        }
-        run.frames += 1;
+        run.count(class, start);
         if run.frames == 1 && entry.jobs.is_empty() {
             self.opened.push(group);
         }
@@ -315,7 +281,8 @@ fn seal(entry: &mut LocalGroup) {
     let run = std::mem::take(&mut entry.open);
     entry.jobs.push_back(Job {
         buffers: run.buffers.map(Rc::new),
-        exclusions: run.exclusions,
+        marks: run.marks,
+        senders: run.senders,
         frames: run.frames,
         first_position: run.first_position,
         next: 0,
@@ -352,18 +319,20 @@ fn slice(entry: &mut LocalGroup, io: &mut Io, sockets: usize, due: &mut Vec<u32>
 
 /// Gives one connection all frames of a job but those it sent itself.
 fn deliver(io: &mut Io, slot: u32, encoding: Encoding, job: &Job) {
-    let at = encoding as usize;
-    let buffer = &job.buffers[at];
-    let mut start = 0;
-    let mut frames = job.frames;
-    for exclusion in job.exclusions.iter().filter(|e| e.slot == slot) {
-        // The count only bounds the queue: the last part carries it for the whole.
-        io.push_shared(slot, buffer, start, exclusion.start[at] as usize, 0);
-        start = exclusion.end[at] as usize;
-        frames -= 1;
-    }
+    let run = View {
+        buffer: &job.buffers[encoding as usize],
+        marks: &job.marks,
+        encoding,
+        frames: job.frames,
+    };
+    let own = job.senders.contains(&slot);
+    let frames = if own {
+        run.frames_for(slot)
+    } else {
+        job.frames
+    };
     io.stats.deliveries += u64::from(frames);
-    io.push_shared(slot, buffer, start, buffer.len(), frames);
+    io.push_run(slot, &run, own);
 }
 
 /// Closes the holes that leavers left while jobs ran.

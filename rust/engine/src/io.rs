@@ -2,7 +2,8 @@
 //! groups and partitions.
 
 use crate::connection::{Connection, Phase};
-use crate::send_queue::{BufferPool, Progress, Shared};
+use crate::run::View;
+use crate::send_queue::{BufferPool, Progress};
 use crate::slab::{Handle, Slab};
 use crate::stats::Stats;
 use crate::system::{Poller, Source, socket};
@@ -33,6 +34,8 @@ pub(crate) struct Io {
     pub stats: Stats,
     pub limits: IoLimits,
     pub deflater: Deflater,
+    /// Seconds since the engine's start, as of this poll.
+    pub unit: u32,
     dirty: Vec<u32>,
     dead: Vec<u32>,
     drained: Vec<u32>,
@@ -48,6 +51,7 @@ impl Io {
             stats: Stats::default(),
             limits,
             deflater: Deflater::default(),
+            unit: 0,
             dirty: Vec::new(),
             dead: Vec::new(),
             drained: Vec::new(),
@@ -81,57 +85,68 @@ impl Io {
         self.queued(slot);
     }
 
-    /// Sends a part of a shared buffer: straight from it where nothing waits before it.
-    pub(crate) fn push_shared(
-        &mut self,
-        slot: u32,
-        buffer: &Shared,
-        start: usize,
-        end: usize,
-        frames: u32,
-    ) {
+    /// Sends a run: straight from its buffer where nothing waits before it. `own`: the connection
+    /// sent a part of it, which it does not get.
+    pub(crate) fn push_run(&mut self, slot: u32, run: &View<'_>, own: bool) {
         let Some(connection) = self.connections.get_mut(slot) else {
             return;
         };
-        if !connection.open() || start >= end {
+        if !connection.open() || run.buffer.is_empty() {
             return;
         }
-        let mut sent = 0;
-        if connection.queue.is_none() {
-            match socket::send(&connection.fd, &buffer[start..end]) {
-                Ok(count) => sent = count,
-                Err(Errno::AGAIN | Errno::INTR) => {}
-                Err(_) => return self.kill(slot),
-            }
-            self.stats.bytes_sent += sent as u64;
-            if start + sent == end {
-                return;
-            }
+        if own {
+            return self.queue_run(slot, run, 0);
         }
-        let pool = &mut self.pool;
-        let queue = connection.queue.get_or_insert_with(|| pool.take_queue());
-        queue.append_shared(buffer, start + sent, end, frames);
-        self.queued(slot);
+        let Some(queue) = connection.queue.as_mut() else {
+            let sent = match socket::send(&connection.fd, run.buffer) {
+                Ok(count) => count,
+                Err(Errno::AGAIN | Errno::INTR) => 0,
+                Err(_) => return self.kill(slot),
+            };
+            self.stats.bytes_sent += sent as u64;
+            if sent < run.buffer.len() {
+                self.blocked(slot);
+                self.queue_run(slot, run, sent);
+            }
+            return;
+        };
+        if run.marks.is_empty() {
+            queue.append_shared(run.buffer, 0, run.buffer.len(), run.frames);
+            self.queued(slot);
+        } else {
+            self.queue_run(slot, run, 0);
+        }
     }
 
-    fn queued(&mut self, slot: u32) {
+    /// The socket of `slot` takes nothing: it reports when it does again.
+    fn blocked(&mut self, slot: u32) {
+        if let Some(handle) = self.connections.handle(slot)
+            && let Some(connection) = self.connections.get_mut(slot)
+            && !connection.writing
+        {
+            connection.writing = true;
+            self.watch(handle);
+        }
+    }
+
+    pub(crate) fn queued(&mut self, slot: u32) {
         let Some(connection) = self.connections.get_mut(slot) else {
             return;
         };
-        if !connection.dirty {
+        // A blocked socket reports when it takes more.
+        if !connection.dirty && !connection.writing {
             connection.dirty = true;
             self.dirty.push(slot);
         }
         if self.over_limit(slot) {
             self.flush(slot);
             if self.over_limit(slot) {
-                self.stats.slow_consumers += 1;
-                self.kill(slot);
+                self.overflow(slot);
             }
         }
     }
 
-    fn over_limit(&self, slot: u32) -> bool {
+    pub(crate) fn over_limit(&self, slot: u32) -> bool {
         let connection = self.connections.get(slot);
         connection.is_some_and(|connection| {
             connection.phase != Phase::Dead
@@ -147,7 +162,6 @@ impl Io {
         while let Some(slot) = self.dirty.pop() {
             if let Some(connection) = self.connections.get_mut(slot) {
                 connection.dirty = false;
-                // A blocked socket reports when it takes more.
                 if !connection.writing {
                     self.flush(slot);
                 }
@@ -195,12 +209,7 @@ impl Io {
                     _ => {}
                 }
             }
-            Ok(Progress::Blocked) => {
-                if !connection.writing {
-                    connection.writing = true;
-                    self.watch(handle);
-                }
-            }
+            Ok(Progress::Blocked) => self.blocked(slot),
             Err(_) => self.kill(slot),
         }
     }

@@ -4,6 +4,7 @@
 use crate::connection::{Connection, Phase};
 use crate::groups::{Groups, Slice};
 use crate::io::{Io, IoLimits};
+use crate::run::Class;
 use crate::send_queue::{BufferPool, SendQueue, Shared};
 use crate::system::Poller;
 use imfast_session::Session;
@@ -98,7 +99,8 @@ impl FanOut {
     pub fn append(&mut self, row: &[u8]) {
         self.position += 1;
         let frame = ServerFrame::push(ServerBody::Row(Row::Message(row)));
-        self.groups.append(self.group, &frame, self.position, None);
+        self.groups
+            .append(self.group, &frame, Class::Durable(self.position));
     }
 
     /// Gives the run to all subscribers; returns the deliveries that this made.

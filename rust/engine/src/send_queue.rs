@@ -3,8 +3,12 @@
 //!
 //! Small frames for one connection are appended to one owned chunk, so that a burst of replies
 //! is one `iovec`; a run of frames to a group is one shared chunk, whatever their number.
+//!
+//! For a socket that takes nothing, ephemeral frames are chunks of their own with a key, of which
+//! a newer one takes the place of the older ([`SendQueue::append_newest`]). Nothing else moves.
 
 use crate::system::{Socket, socket};
+use hashbrown::HashMap;
 use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -28,6 +32,8 @@ enum Run {
         start: u32,
         end: u32,
     },
+    /// One ephemeral frame. A copy: a view would hold the whole run that it came in.
+    Newest(Box<[u8]>),
 }
 
 struct Chunk {
@@ -40,6 +46,7 @@ impl Chunk {
         match &self.run {
             Run::Owned(bytes) => bytes,
             Run::Shared { buffer, start, end } => &buffer[*start as usize..*end as usize],
+            Run::Newest(bytes) => bytes,
         }
     }
 }
@@ -63,6 +70,8 @@ pub(crate) struct BufferPool {
     queues: Vec<Box<SendQueue>>,
 }
 
+/// Places of a ring that is kept for reuse; one that grew in a burst goes back to the allocator.
+const RING: usize = 64;
 /// Buffers kept after a burst; the rest goes back to the allocator.
 const POOL_KEEPS: usize = 256;
 
@@ -85,6 +94,9 @@ impl BufferPool {
 
     pub(crate) fn give_queue(&mut self, mut queue: Box<SendQueue>) {
         queue.clear(self);
+        if queue.chunks.capacity() > RING {
+            queue.chunks = VecDeque::new();
+        }
         if self.queues.len() < POOL_KEEPS {
             self.queues.push(queue);
         }
@@ -98,6 +110,27 @@ pub(crate) struct SendQueue {
     offset: usize,
     bytes: usize,
     frames: usize,
+    /// Chunks that left at the front since the queue was empty.
+    popped: usize,
+    /// Ephemeral chunks by key, as numbers that count from before `popped`.
+    newest: Option<Box<HashMap<u64, usize>>>,
+}
+
+/// What became of an ephemeral frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Newest {
+    Added,
+    /// It stands where an older one of its key stood.
+    Replaced,
+    /// There was no room.
+    Refused,
+}
+
+/// What may wait in a queue.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    pub bytes: usize,
+    pub frames: usize,
 }
 
 impl SendQueue {
@@ -143,6 +176,104 @@ impl SendQueue {
             };
             self.chunks.push_back(Chunk { run, frames });
         }
+    }
+
+    /// Counts `more` frames in the last chunk than were appended to it one by one.
+    pub(crate) fn count_frames(&mut self, more: u32) {
+        if let Some(chunk) = self.chunks.back_mut() {
+            chunk.frames += more;
+            self.frames += more as usize;
+        }
+    }
+
+    /// As [`Self::append_shared`] to an empty queue, of a view of which the bytes before `sent` are
+    /// sent already.
+    pub(crate) fn append_begun(
+        &mut self,
+        buffer: &Shared,
+        start: usize,
+        end: usize,
+        sent: usize,
+        frames: u32,
+    ) {
+        debug_assert!(self.chunks.is_empty() && (start..end).contains(&sent));
+        self.append_shared(buffer, start, end, frames);
+        self.offset = sent - start;
+        self.bytes -= self.offset;
+    }
+
+    /// Appends an ephemeral frame, or puts it in the place of the one with its key that waits.
+    /// A new key needs room within `bounds`; what is replaced may outgrow them by one frame.
+    pub(crate) fn append_newest(&mut self, key: u64, frame: &[u8], bounds: Bounds) -> Newest {
+        // The first chunk, once begun, must go out as it is.
+        let movable = self.popped + usize::from(self.offset > 0);
+        let newest = self.newest.get_or_insert_default();
+        if let Some(number) = newest.get(&key).copied().filter(|at| *at >= movable)
+            && let Some(Chunk {
+                run: Run::Newest(bytes),
+                ..
+            }) = self.chunks.get_mut(number - self.popped)
+        {
+            self.bytes = self.bytes - bytes.len() + frame.len();
+            if bytes.len() == frame.len() {
+                bytes.copy_from_slice(frame);
+            } else {
+                *bytes = frame.into();
+            }
+            return Newest::Replaced;
+        }
+        if self.bytes + frame.len() > bounds.bytes || self.frames >= bounds.frames {
+            return Newest::Refused;
+        }
+        // Keys of chunks that were sent are forgotten when they outnumber the chunks.
+        if newest.len() > 2 * self.chunks.len() + 16 {
+            newest.retain(|_, number| *number >= movable);
+        }
+        newest.insert(key, self.popped + self.chunks.len());
+        self.bytes += frame.len();
+        self.frames += 1;
+        self.chunks.push_back(Chunk {
+            run: Run::Newest(frame.into()),
+            frames: 1,
+        });
+        Newest::Added
+    }
+
+    /// Throws ephemeral frames away, to make room for others. Returns how many.
+    pub(crate) fn drop_newest(&mut self) -> usize {
+        if self.newest.take().is_none() {
+            return 0;
+        }
+        let before = self.frames;
+        let mut begun = self.offset > 0;
+        let (bytes, frames) = (&mut self.bytes, &mut self.frames);
+        self.chunks.retain(|chunk| match &chunk.run {
+            Run::Newest(frame) if !std::mem::take(&mut begun) => {
+                *bytes -= frame.len();
+                *frames -= 1;
+                false
+            }
+            _ => {
+                begun = false;
+                true
+            }
+        });
+        before - self.frames
+    }
+
+    /// Throws everything away but a chunk that is sent in part: what follows on the wire is then
+    /// still a whole frame.
+    pub(crate) fn keep_begun(&mut self, pool: &mut BufferPool) {
+        let kept = usize::from(self.offset > 0);
+        self.newest = None;
+        for chunk in self.chunks.drain(kept..) {
+            self.bytes -= chunk.bytes().len();
+            self.frames -= chunk.frames as usize;
+            if let Run::Owned(buffer) = chunk.run {
+                pool.give(buffer);
+            }
+        }
+        self.chunks.shrink_to(RING);
     }
 
     /// Writes as much as the socket takes, [`IOVECS`] chunks a call.
@@ -195,6 +326,7 @@ impl SendQueue {
             sent -= left;
             self.offset = 0;
             if let Some(Chunk { run, frames }) = self.chunks.pop_front() {
+                self.popped += 1;
                 self.frames -= frames as usize;
                 if let Run::Owned(buffer) = run {
                     pool.give(buffer);
@@ -207,6 +339,8 @@ impl SendQueue {
         self.offset = 0;
         self.bytes = 0;
         self.frames = 0;
+        self.popped = 0;
+        self.newest = None;
         for chunk in self.chunks.drain(..) {
             if let Run::Owned(buffer) = chunk.run {
                 pool.give(buffer);
@@ -216,84 +350,6 @@ impl SendQueue {
 }
 
 #[cfg(all(test, not(feature = "simulation")))]
-mod tests {
-    use super::*;
-    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-
-    fn pair() -> (rustix::fd::OwnedFd, rustix::fd::OwnedFd) {
-        socketpair(
-            AddressFamily::UNIX,
-            SocketType::STREAM,
-            SocketFlags::NONBLOCK,
-            None,
-        )
-        .expect("socketpair")
-    }
-
-    fn read_all(fd: &rustix::fd::OwnedFd) -> Vec<u8> {
-        let mut out = Vec::new();
-        let mut buffer = [0; 8192];
-        while let Ok(n) = rustix::io::read(fd, &mut buffer) {
-            if n == 0 {
-                break;
-            }
-            out.extend_from_slice(&buffer[..n]);
-        }
-        out
-    }
-
-    #[test]
-    fn own_and_shared_chunks_arrive_in_order() {
-        let (near, far) = pair();
-        let mut pool = BufferPool::default();
-        let mut queue = SendQueue::default();
-        let shared = Rc::new(b"0123456789".to_vec());
-        queue.append_with(&mut pool, |b| b.extend_from_slice(b"one "));
-        queue.append_with(&mut pool, |b| b.extend_from_slice(b"two "));
-        queue.append_shared(&shared, 2, 5, 1);
-        queue.append_shared(&shared, 5, 5, 1);
-        queue.append_with(&mut pool, |b| b.extend_from_slice(b" three"));
-        assert_eq!((queue.bytes(), queue.frames()), (17, 4));
-        assert_eq!(queue.write_to(&near, &mut pool), Ok(Progress::Done));
-        assert_eq!(read_all(&far), b"one two 234 three");
-        assert_eq!((queue.bytes(), queue.frames()), (0, 0));
-    }
-
-    #[test]
-    fn a_full_socket_blocks_and_the_rest_follows() {
-        let (near, far) = pair();
-        let mut pool = BufferPool::default();
-        let mut queue = SendQueue::default();
-        let shared = Rc::new((0..100_000u32).map(|n| n as u8).collect::<Vec<_>>());
-        let mut expected = Vec::new();
-        for n in 0..100u8 {
-            queue.append_with(&mut pool, |b| b.extend_from_slice(&[n; 3]));
-            queue.append_shared(&shared, 0, shared.len(), 1);
-            expected.extend_from_slice(&[n; 3]);
-            expected.extend_from_slice(&shared);
-        }
-        let mut received = Vec::new();
-        let mut blocked = 0;
-        loop {
-            let progress = queue.write_to(&near, &mut pool).expect("peer is there");
-            received.extend(read_all(&far));
-            if progress == Progress::Done {
-                break;
-            }
-            blocked += 1;
-        }
-        assert!(blocked > 0, "10 MB do not fit a socket buffer");
-        assert_eq!(received, expected);
-        assert_eq!(Rc::strong_count(&shared), 1);
-    }
-
-    #[test]
-    fn a_gone_peer_is_an_error_and_no_signal() {
-        let (near, far) = pair();
-        drop(far);
-        let mut queue = SendQueue::default();
-        let mut pool = BufferPool::default();
-        queue.append_with(&mut pool, |b| b.push(1));
-        assert_eq!(queue.write_to(&near, &mut pool), Err(Errno::PIPE));
-    }
-}
+mod model_test;
+#[cfg(all(test, not(feature = "simulation")))]
+mod tests;

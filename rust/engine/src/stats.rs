@@ -15,8 +15,12 @@ pub(crate) struct Stats {
     pub writes: u64,
     /// Error replies.
     pub errors: u64,
-    /// Connections dropped because they did not read.
+    /// Connections closed because they did not read.
     pub slow_consumers: u64,
+    /// Ephemeral messages that a newer one replaced before a slow connection took them.
+    pub ephemeral_replaced: u64,
+    /// Ephemeral messages for which a slow connection's queue had no room.
+    pub ephemeral_dropped: u64,
     /// Connections dropped because they were silent.
     pub timed_out: u64,
     /// Commands folded into batches here.
@@ -35,7 +39,7 @@ pub(crate) struct Stats {
 
 impl Stats {
     /// Names and values.
-    pub(crate) fn fields(&self) -> [(&'static str, u64); 14] {
+    pub(crate) fn fields(&self) -> [(&'static str, u64); 16] {
         [
             ("accepted", self.accepted),
             ("frames_received", self.frames_received),
@@ -44,6 +48,8 @@ impl Stats {
             ("writes", self.writes),
             ("errors", self.errors),
             ("slow_consumers", self.slow_consumers),
+            ("ephemeral_replaced", self.ephemeral_replaced),
+            ("ephemeral_dropped", self.ephemeral_dropped),
             ("timed_out", self.timed_out),
             ("commands", self.commands),
             ("commits", self.commits),

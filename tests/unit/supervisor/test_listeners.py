@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from imfast.errors import ConfigError, ExitCode, PortBusyError
 from imfast.supervisor.listeners import Address, listen, open_links, resolve
 
 LOOPBACK = Address(socket.AF_INET, "127.0.0.1")
+UNSENT_BYTES = 65_536
 
 
 def close(sockets: list[socket.socket]) -> None:
@@ -25,6 +27,23 @@ def test_workers_join_the_port_that_the_kernel_chose():
     close(sockets)
     assert len(ports) == 1
     assert 0 not in ports
+
+
+def test_connection_holds_no_more_unsent_than_its_listener_was_told():
+    [listener] = listen(LOOPBACK, 0, 1, option="port", unsent_bytes=UNSENT_BYTES)
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(listener.getsockname())
+        accepted, _ = listener.accept()
+        with accepted:
+            accepted.setblocking(False)
+            taken = 0
+            with suppress(BlockingIOError):
+                while taken <= 2 * UNSENT_BYTES:
+                    taken += accepted.send(bytes(4096))
+    close([listener])
+    # What was sent lies with the reader; the last write may go over the bound by itself.
+    assert UNSENT_BYTES <= taken <= 2 * UNSENT_BYTES
 
 
 @pytest.mark.parametrize("count", [1, 2])

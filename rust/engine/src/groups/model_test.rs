@@ -4,6 +4,7 @@
 use super::{Groups, Slice};
 use crate::connection::{Connection, Phase};
 use crate::io::{Io, IoLimits};
+use crate::run::Class;
 use crate::system::{Poller, Source};
 use imfast_session::Session;
 use imfast_wire::frames::proto;
@@ -131,7 +132,14 @@ fn run(seed: u64) {
                     server_time_ms: number,
                 });
                 let exclude = (random.below(4) == 0).then_some(client.slot);
-                groups.append(ids[which], &frame, number + 1, exclude);
+                let class = match exclude {
+                    None => Class::Durable(number + 1),
+                    sender => Class::Ephemeral {
+                        key: number,
+                        sender,
+                    },
+                };
+                groups.append(ids[which], &frame, class);
                 for client in clients.iter_mut().filter(|c| c.subscribed[which]) {
                     if exclude != Some(client.slot) {
                         client.expected[which].push(number);
