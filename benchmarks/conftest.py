@@ -25,11 +25,23 @@ def limits(tmp_path_factory: pytest.TempPathFactory) -> Limits:
     return Limits(tmp_path_factory.mktemp("limits"))
 
 
-def pytest_collection_modifyitems() -> None:
-    """Debug builds are not measured."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--peers", action="store_true", help="measure other servers too: 25 minutes")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "peers: compares with other servers; --peers selects it")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Debug builds are not measured, and peers on demand only."""
     info = build_info()
     if info["profile"] != "release":
         raise pytest.UsageError(f"this is a {info['profile']} build; benchmarks need a release one")
+    if not config.getoption("--peers"):
+        peers = [item for item in items if item.get_closest_marker("peers")]
+        items[:] = [item for item in items if item not in peers]
+        config.hook.pytest_deselected(items=peers)
 
 
 def pytest_report_header() -> str:

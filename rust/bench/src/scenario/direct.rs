@@ -307,6 +307,13 @@ impl<'a> Tally<'a> {
             }
             sender.delivered += 1;
             self.delivered += 1;
+            if !T::ANSWERS {
+                sender.answered += 1;
+                self.answered += 1;
+            }
+            if !T::ECHOES {
+                self.own += 1;
+            }
             return;
         }
         let mut rows = Vec::new();

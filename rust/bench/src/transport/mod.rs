@@ -1,5 +1,6 @@
 //! One small file a transport: the greeting, the framing, the encoding.
 
+mod peers;
 mod preframed;
 mod tcp;
 mod websocket;
@@ -44,6 +45,11 @@ transports! {
     "ws-json" => websocket::WebSocketJson, "WebSocket with imfast.v1.json";
     "ws-proto" => websocket::WebSocketProto, "WebSocket with imfast.v1.proto";
     "tcp" => tcp::Tcp, "framed TCP with protobuf";
+    "plain" => peers::Plain, "peers: libraries without a protocol, see benchmarks/peers/servers";
+    "socket-io" => peers::SocketIo, "peers: Socket.IO 5";
+    "centrifugo" => peers::Centrifugo, "peers: Centrifugo's JSON over WebSocket";
+    "nats" => peers::Nats, "peers: core NATS";
+    "mqtt" => peers::Mqtt, "peers: MQTT 3.1.1, QoS 0";
     "preframed" => preframed::Preframed, "what benchmarks/limit/fan_out.c sends: no login";
 }
 
@@ -72,6 +78,13 @@ pub(crate) enum Kind {
 pub(crate) trait Transport: Copy {
     /// Whether `connect` follows the greeting, and a token is needed for it.
     const AUTHENTICATES: bool = true;
+    /// Whether a send is answered; where not, writing it is all that a sender knows.
+    const ANSWERS: bool = true;
+    /// Whether the sender of a direct message gets it too.
+    const ECHOES: bool = true;
+    /// Whether a group has to be created; where not, it is a topic to which the subscribers
+    /// subscribed when they connected.
+    const GROUPS: bool = true;
 
     /// Appends what comes before the first frame.
     fn greet(self, out: &mut Vec<u8>);

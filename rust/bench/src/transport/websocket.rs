@@ -27,11 +27,11 @@ pub(crate) struct WebSocketProto;
 
 impl Transport for WebSocketJson {
     fn greet(self, out: &mut Vec<u8>) {
-        write_client_handshake(out, &handshake("imfast.v1.json"), &[]);
+        greet(PATH, Some("imfast.v1.json"), out);
     }
 
     fn greeted(self, input: &[u8]) -> Result<Option<usize>, String> {
-        answer(input, &handshake("imfast.v1.json"))
+        answer(PATH, Some("imfast.v1.json"), input)
     }
 
     fn write(self, frame: &ClientFrame<'_>, out: &mut Vec<u8>) {
@@ -70,11 +70,11 @@ impl Transport for WebSocketJson {
 
 impl Transport for WebSocketProto {
     fn greet(self, out: &mut Vec<u8>) {
-        write_client_handshake(out, &handshake("imfast.v1.proto"), &[]);
+        greet(PATH, Some("imfast.v1.proto"), out);
     }
 
     fn greeted(self, input: &[u8]) -> Result<Option<usize>, String> {
-        answer(input, &handshake("imfast.v1.proto"))
+        answer(PATH, Some("imfast.v1.proto"), input)
     }
 
     fn write(self, frame: &ClientFrame<'_>, out: &mut Vec<u8>) {
@@ -119,19 +119,32 @@ impl Transport for WebSocketProto {
 
 /// Masks protect proxies on the way from what a page's author chooses; a load generator on the
 /// way to its own server needs but a valid one.
-const MASK: [u8; 4] = [0x5a, 0xc3, 0x96, 0x0f];
+pub(super) const MASK: [u8; 4] = [0x5a, 0xc3, 0x96, 0x0f];
 
-fn handshake(subprotocol: &'static str) -> ClientHandshake<'static> {
+const PATH: &str = "/v1/ws";
+
+fn handshake<'a>(path: &'a str, subprotocol: Option<&'a str>) -> ClientHandshake<'a> {
     ClientHandshake {
         host: "localhost",
-        path: "/v1/ws",
+        path,
         nonce: *b"imfast-benchmark",
-        subprotocol: Some(subprotocol),
+        subprotocol,
     }
 }
 
-fn answer(input: &[u8], handshake: &ClientHandshake<'_>) -> Result<Option<usize>, String> {
-    match parse_client_response(input, handshake, &Limits::default()) {
+/// Appends the request for a WebSocket at `path`.
+pub(super) fn greet(path: &str, subprotocol: Option<&str>, out: &mut Vec<u8>) {
+    write_client_handshake(out, &handshake(path, subprotocol), &[]);
+}
+
+/// Reads the answer to [`greet`]: its length once it is complete.
+pub(super) fn answer(
+    path: &str,
+    subprotocol: Option<&str>,
+    input: &[u8],
+) -> Result<Option<usize>, String> {
+    let handshake = handshake(path, subprotocol);
+    match parse_client_response(input, &handshake, &Limits::default()) {
         Ok(ClientParsed::Incomplete) => Ok(None),
         Ok(ClientParsed::Accepted { consumed, .. }) => Ok(Some(consumed)),
         Err(error) => Err(error.to_string()),
@@ -140,7 +153,7 @@ fn answer(input: &[u8], handshake: &ClientHandshake<'_>) -> Result<Option<usize>
 
 /// Hands on every complete frame at the start of `input`; returns the bytes read.
 #[inline]
-fn walk(
+pub(super) fn walk(
     input: &[u8],
     mut each: impl FnMut(Incoming<'_>) -> Result<(), Failure>,
 ) -> Result<usize, Failure> {

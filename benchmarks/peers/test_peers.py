@@ -1,0 +1,175 @@
+"""The same work for imfast and for every peer, in interleaved pairs with the same client.
+
+What peers are compared with is imfast's ephemeral send, which promises what they promise; the
+durable one, and the kernel's limit, are measured once for each work.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.flow.figures import TABLE, Row, Spread, pairs
+from benchmarks.flow.programs import Figures, Limits
+from benchmarks.flow.server import Server
+from benchmarks.peers.peer import INSTALL, Peer, RunningPeer, cpu_seconds
+from benchmarks.peers.registry import PEERS
+from benchmarks.peers.results import RESULTS, SATURATED, Measured
+from benchmarks.peers.works import QUICK, ROUNDS, WORKS, Work
+
+pytestmark = pytest.mark.peers
+
+TRANSPORT = "ws-proto"
+"""Of imfast."""
+FEW, MANY = 500, 5000
+"""Idle connections between which memory and CPU are compared."""
+
+each_work = pytest.mark.parametrize(
+    "work", [work for work in WORKS if work.in_quick or not QUICK], ids=lambda work: work.key
+)
+each_peer = pytest.mark.parametrize("peer", PEERS, ids=lambda peer: type(peer).__name__.lower())
+
+
+def installed(peer: Peer) -> None:
+    """Skips the test where the peer is not installed."""
+    version = peer.version()
+    if version is None:
+        reason = f"{peer.name} is not installed: {INSTALL}"
+        RESULTS.skipped[peer.name] = reason
+        pytest.skip(reason)
+    RESULTS.versions[peer.name] = version
+
+
+@each_peer
+@each_work
+def test_work(
+    benchmark: Any,
+    tmp_path: Path,
+    generator: Path,
+    imfast: dict[int, Server],
+    work: Work,
+    peer: Peer,
+) -> None:
+    installed(peer)
+    with RunningPeer(peer, tmp_path / "peer", generator) as running:
+
+        def measured() -> Figures:
+            server = imfast[work.workers]
+            return server.run(
+                work.scenario, TRANSPORT, work.connections, *work.arguments, "--ephemeral"
+            )
+
+        def theirs(_: Figures) -> Figures:
+            try:
+                arguments = work.run_arguments(slow=peer.slow)
+                return running.run(work.scenario, work.connections, *arguments)
+            except RuntimeError as error:
+                # A peer that gives up on this work is a result, and no fault of this suite.
+                RESULTS.skipped[f"{peer.name}, {work.name}"] = str(error)
+                pytest.xfail(str(error))
+
+        results = pairs(benchmark, ROUNDS, measured, theirs)
+    record(work, peer.name, results)
+    benchmark.extra_info["results"] = results
+
+
+@each_work
+def test_durable_and_limit(
+    benchmark: Any, tmp_path: Path, generator: Path, limits: Limits, work: Work
+) -> None:
+    number = itertools.count()
+
+    def measured() -> Figures:
+        # A new server each time: rows stay in memory.
+        directory = tmp_path / f"server-{next(number)}"
+        with Server(directory, generator, workers=work.workers) as server:
+            return server.run(work.scenario, TRANSPORT, work.connections, *work.arguments)
+
+    results = pairs(benchmark, ROUNDS, measured, lambda _: work.limit(limits))
+    for name, runs in (
+        ("imfast, durable", [run for run, _ in results]),
+        ("limit", [limit for _, limit in results]),
+    ):
+        for figure in work.figures:
+            if figure.path[0] in runs[0]:
+                values = tuple(figure.of(run) for run in runs)
+                RESULTS.measured.append(Measured(work.name, figure.name, name, values, ()))
+    benchmark.extra_info["results"] = results
+
+
+@each_peer
+@pytest.mark.skipif(QUICK, reason="not of the main figures")
+def test_idle(benchmark: Any, tmp_path: Path, generator: Path, peer: Peer) -> None:
+    installed(peer)
+
+    def measure() -> tuple[float, float]:
+        with RunningPeer(peer, tmp_path / "peer", generator) as running:
+            return idle(
+                lambda count: running.generator("idle", count),
+                running.memory_kib,
+                running.cpu_seconds,
+            )
+
+    record_idle(peer.name, benchmark.pedantic(measure, rounds=1))
+
+
+@pytest.mark.skipif(QUICK, reason="not of the main figures")
+def test_idle_imfast(benchmark: Any, tmp_path: Path, generator: Path) -> None:
+    def measure() -> tuple[float, float]:
+        with Server(tmp_path / "server", generator, workers=1) as server:
+            return idle(
+                lambda count: server.generator("idle", TRANSPORT, count),
+                server.memory_kib,
+                lambda: cpu_seconds(server.worker_pids),
+            )
+
+    record_idle("imfast", benchmark.pedantic(measure, rounds=1))
+
+
+def idle(
+    connect: Callable[[int], Any], memory_kib: Callable[[], float], cpu: Callable[[], float]
+) -> tuple[float, float]:
+    """KiB of memory and µs of CPU time for each further connection."""
+    with connect(FEW) as first:
+        first.event("ready")
+        memory, seconds = memory_kib(), cpu()
+        with connect(MANY - FEW) as rest:
+            rest.event("ready")
+            more_memory, more_seconds = memory_kib(), cpu()
+    count = MANY - FEW
+    return (more_memory - memory) / count, (more_seconds - seconds) * 1e6 / count
+
+
+def record_idle(name: str, measured: tuple[float, float]) -> None:
+    for figure, value in zip(("KiB a connection", "µs of CPU a connect"), measured, strict=True):
+        RESULTS.measured.append(Measured("idle connections", figure, name, (value,), ()))
+        TABLE.rows.append(
+            Row(f"idle connections: {figure}", Spread.of([value]), name, None, None, "", None)
+        )
+
+
+def record(work: Work, name: str, results: list[tuple[Figures, Figures]]) -> None:
+    """Rows of the table, and of the file."""
+    notes = []
+    if any(run["saturated"] for pair in results for run in pair):
+        notes.append(SATURATED)
+    if lost := sum(theirs["lost"] for _, theirs in results):
+        notes.append(f"{lost:,} still under way after 5 s")
+    if failed := sum(theirs["failed"] for _, theirs in results):
+        notes.append(f"{failed:,} failed")
+    for number, figure in enumerate(work.figures):
+        values = [(figure.of(ours), figure.of(theirs)) for ours, theirs in results]
+        ours = Spread.of(one for one, _ in values)
+        theirs = Spread.of(other for _, other in values)
+        ratio = Spread.of(one / other for one, other in values if other)
+        title = f"{work.name}: {figure.name}" if number == 0 else f"- {figure.name}"
+        label = f"{name} ({', '.join(notes)})" if notes else name
+        shown = ratio if ratio.values else None
+        TABLE.rows.append(Row(title, ours, label, theirs, shown, "", None))
+        RESULTS.measured.append(
+            Measured(work.name, figure.name, name, theirs.values, ours.values, tuple(notes))
+        )
