@@ -95,9 +95,19 @@ fmt: $(DEVELOP) ## Format Rust and Python in place
 	cargo fmt $(MANIFEST) --all
 
 .PHONY: bench
-bench: $(DEVELOP) $(BUILT) ## Measure; the figures never decide whether a test passes
+bench: $(DEVELOP) $(BUILT) ## Measure the core figures; they never decide whether a test passes
 	@[[ $(PROFILE) == release ]] || { echo "bench measures release builds only" >&2; exit 1; }
 	$(VENV)/bin/python -m pytest benchmarks -o timeout=0 --benchmark-only $(PYTEST_ARGS)
+
+.PHONY: bench-full
+bench-full: PYTEST_ARGS += --full --peers
+bench-full: bench ## Measure everything, with peers and the plots' points
+
+.PHONY: tuning
+tuning: $(DEVELOP) $(BUILT) ## Measure what each knob does, and renew docs/tuning.md (goes on where it was)
+	@[[ $(PROFILE) == release ]] || { echo "tuning measures release builds only" >&2; exit 1; }
+	$(VENV)/bin/python -m benchmarks.tuning.measure
+	$(VENV)/bin/python tools/tuning_page.py
 
 .PHONY: fuzz
 fuzz: ## Fuzz every decoder and state machine, FUZZ_SECONDS each (needs nightly Rust and cargo-fuzz)

@@ -14,23 +14,33 @@ from typing import Any, Self
 
 import jwt
 
-from benchmarks.flow.programs import Figures, Generator
+from imfast.bench.generator import Event, Generator
+from imfast.bench.target import pss_kib
 
-__all__ = ["Server"]
+__all__ = ["ROOT", "Server", "messages_lost"]
+
+ROOT = Path(__file__).parents[2]
 
 START_SECONDS = 30.0
+STOP_SECONDS = 60.0
 TOKEN_SECONDS = 3600
+TOKENS_SPARE = 16
+"""Publishers of a fan-out come on top of its connections."""
 
 
 class Server:
     """Runs while the context lasts; its data is removed afterwards."""
 
     def __init__(
-        self, directory: Path, generator: Path, *, workers: int, durability: str = "fsync"
+        self,
+        directory: Path,
+        *arguments: object,
+        workers: int,
+        durability: str = "fsync",
     ) -> None:
+        """`arguments`: further flags of `imfast serve`."""
         self.directory = directory
         self.data = directory / "data"
-        self._generator = generator
         self._runs = itertools.count()
         self._ready: dict[str, Any] = {}
         flags = {
@@ -44,6 +54,7 @@ class Server:
             "--ready-file": directory / "ready.json",
         }
         given = [str(text) for flag in flags.items() for text in flag]
+        given += [str(one) for one in arguments]
         self._command = [sys.executable, "-m", "imfast", "serve", *given]
 
     def __enter__(self) -> Self:
@@ -51,7 +62,7 @@ class Server:
         ready = self.directory / "ready.json"
         with (self.directory / "server.log").open("wb") as log:
             self._process = subprocess.Popen(
-                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT
             )
         give_up = time.monotonic() + START_SECONDS
         while not ready.exists():
@@ -70,7 +81,11 @@ class Server:
         traceback: TracebackType | None,
     ) -> None:
         self._process.terminate()
-        self._process.wait()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     @property
@@ -83,25 +98,25 @@ class Server:
     ) -> Generator:
         """Starts a run with users that never were here before, so that nothing is caught up.
 
-        Of `fanout`, `connections` counts the publisher too.
+        Of a fan-out, `connections` are the subscribers that read.
         """
+        stalled = dict(itertools.pairwise(arguments)).get("--stalled", 0)
         port = self._ready["ports"]["tcp" if transport == "tcp" else "http"]
-        return Generator.start(
-            self._generator,
+        return Generator(
             scenario,
             *("--transport", transport),
             *("--port", port),
-            *("--tokens", self._tokens(connections)),
+            *("--connections", connections),
+            *("--tokens", self._tokens(connections + int(str(stalled)) + TOKENS_SPARE)),
             *("--server-pids", ",".join(map(str, self.worker_pids))),
             *arguments,
         )
 
-    def run(self, scenario: str, transport: str, connections: int, *arguments: object) -> Figures:
+    def run(self, scenario: str, transport: str, connections: int, *arguments: object) -> Event:
         """Runs a scenario; every message must have arrived, or the figures are worth nothing."""
         with self.generator(scenario, transport, connections, *arguments) as generator:
             figures = generator.result()
-        assert figures.get("lost", 0) == 0, figures
-        assert figures.get("failed", 0) == 0, figures
+        assert not messages_lost(figures), figures
         return figures
 
     def memory_kib(self) -> float:
@@ -123,9 +138,6 @@ class Server:
         return path
 
 
-def pss_kib(pid: int) -> float:
-    """Memory of one process, shared pages in proportion, from `smaps_rollup`."""
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return float(line.split()[1])
-    raise RuntimeError(f"no Pss of process {pid}")
+def messages_lost(run: Event) -> bool:
+    """Whether a message of this run did not arrive, or was refused."""
+    return any(run.get(name, 0) for name in ("lost", "failed"))

@@ -6,21 +6,21 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-from benchmarks.flow.figures import TABLE, Row, Spread
+from benchmarks.flow.figures import TABLE, Bar, Row
 from benchmarks.flow.server import Server
 
+SECTION = "Memory"
 FEW, MANY = 1000, 9000
-ROUNDS = 3
-BAR_KIB = 2.0
+BAR_KIB = Bar(at_most=1.0)
 
 
-def test_idle_memory(benchmark: Any, tmp_path: Path, generator: Path) -> None:
+def test_idle_memory(benchmark: Any, tmp_path: Path, rounds: int) -> None:
     slopes: list[float] = []
     bases: list[float] = []
     number = itertools.count()
 
     def slope() -> None:
-        with Server(tmp_path / f"server-{next(number)}", generator, workers=1) as server:
+        with Server(tmp_path / f"server-{next(number)}", workers=1) as server:
             base = server.memory_kib()
             with server.generator("idle", "ws-json", FEW) as first:
                 first.event("ready")
@@ -31,18 +31,14 @@ def test_idle_memory(benchmark: Any, tmp_path: Path, generator: Path) -> None:
         bases.append(base / 1024)
         slopes.append((many - few) / (MANY - FEW))
 
-    benchmark.pedantic(slope, rounds=ROUNDS, iterations=1)
-    measured = Spread.of(slopes)
+    benchmark.pedantic(slope, rounds=rounds, iterations=1)
     TABLE.rows += [
-        Row(
+        Row.alone(
             f"PSS of an idle WebSocket, {FEW:,} to {MANY:,} on one worker, KiB",
-            measured,
-            "0 in user space",
-            None,
-            None,
-            f"≤ {BAR_KIB:.0f}",
-            measured.median <= BAR_KIB,
+            slopes,
+            BAR_KIB,
+            note="0 in user space",
         ),
-        Row("- of the worker without connections, MiB", Spread.of(bases), "", None, None, "", None),
+        Row.alone("- of the worker without connections, MiB", bases),
     ]
     benchmark.extra_info["slopes_kib"] = slopes

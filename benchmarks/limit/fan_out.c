@@ -1,20 +1,30 @@
 /* Fan-out with no logic: pre-framed WebSocket frames to N sockets, `frames` of them in each send().
  *
- *   fan_out connections=1000 frames=16 bytes=128
+ *   fan_out connections=1000 frames=16 bytes=128 rate=0
  *
  * Prints its port, accepts that many connections, and sends round after round until the other end
- * closes. Then it prints frames sent and CPU seconds as JSON. */
+ * closes. Then it prints frames sent and CPU seconds as JSON. `frames` may be a fraction: 1.25 is
+ * one frame in three rounds and two in the fourth. With rate=R it sends R rounds a second. */
 #include "loopback.h"
+
+static void wait_until(double at) {
+    double left = at - seconds_now();
+    if (left <= 0) return;
+    struct timespec t = {.tv_sec = (time_t)left, .tv_nsec = (long)((left - (double)(time_t)left) * 1e9)};
+    nanosleep(&t, NULL);
+}
 
 int main(int argc, char **argv) {
     long connections = number(argc, argv, "connections", 1000);
-    long frames = number(argc, argv, "frames", 16);
+    double frames = atof(text(argc, argv, "frames", "16")), rate = atof(text(argc, argv, "rate", "0"));
     size_t bytes = (size_t)number(argc, argv, "bytes", 128);
     if (bytes < 4 || bytes > 65535) return fprintf(stderr, "bytes: 4 to 65535\n"), 2;
-    uint8_t *buffer = calloc((size_t)frames, bytes);
+    if (frames < 1) return fprintf(stderr, "frames: at least 1\n"), 2;
+    long frames_max = (long)frames + 1;
+    uint8_t *buffer = calloc((size_t)frames_max, bytes);
     int *sockets = calloc((size_t)connections, sizeof *sockets);
     if (!buffer || !sockets) die("memory");
-    for (long i = 0; i < frames; i++) {
+    for (long i = 0; i < frames_max; i++) {
         uint8_t *frame = buffer + (size_t)i * bytes;
         frame[0] = 0x82; /* one binary message */
         if (bytes - 2 < 126) {
@@ -31,17 +41,22 @@ int main(int argc, char **argv) {
     for (long i = 0; i < connections; i++) sockets[i] = accept_one(listener);
 
     double began = seconds_now(), cpu_began = cpu_seconds();
-    uint64_t sent = 0;
-    size_t size = (size_t)frames * bytes;
-    for (bool open = true; open;)
+    uint64_t sent = 0, rounds = 0;
+    double owed = 0;
+    for (bool open = true; open; rounds++) {
+        owed += frames;
+        uint64_t now = (uint64_t)owed;
+        owed -= (double)now;
+        if (rate > 0) wait_until(began + (double)rounds / rate);
         for (long i = 0; i < connections; i++) {
             /* Blocking: a full socket stops the round, as the sink drains them all alike. */
-            if (send(sockets[i], buffer, size, MSG_NOSIGNAL) != (ssize_t)size) {
+            if (send(sockets[i], buffer, now * bytes, MSG_NOSIGNAL) != (ssize_t)(now * bytes)) {
                 open = false;
                 break;
             }
-            sent += (uint64_t)frames;
+            sent += now;
         }
+    }
     printf("{\"frames\": %lu, \"seconds\": %f, \"cpu_seconds\": %f}\n", sent,
            seconds_now() - began, cpu_seconds() - cpu_began);
     return 0;

@@ -15,15 +15,13 @@ HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="module")
-def imfast(
-    tmp_path_factory: pytest.TempPathFactory, generator: Path
-) -> Iterator[dict[int, Server]]:
+def imfast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, Server]]:
     """Running servers by their number of workers. Nothing that peers are compared with is stored,
     so that one server serves all pairs and is warm in each."""
     directory = tmp_path_factory.mktemp("imfast")
     with (
-        Server(directory / "one", generator, workers=1) as one,
-        Server(directory / "two", generator, workers=2) as two,
+        Server(directory / "one", workers=1) as one,
+        Server(directory / "two", workers=2) as two,
     ):
         yield {1: one, 2: two}
 

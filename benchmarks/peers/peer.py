@@ -16,8 +16,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
 
-from benchmarks.flow.programs import ROOT, Figures, Generator
-from benchmarks.flow.server import pss_kib
+from benchmarks.flow.server import ROOT
+from imfast.bench.generator import Event, Generator
+from imfast.bench.target import pss_kib
 
 __all__ = ["HOME", "INSTALL", "Peer", "PythonEnvironment", "RunningPeer", "cpu_seconds"]
 
@@ -66,10 +67,9 @@ class Peer(ABC):
 class RunningPeer:
     """Runs while the context lasts."""
 
-    def __init__(self, peer: Peer, directory: Path, generator: Path) -> None:
+    def __init__(self, peer: Peer, directory: Path) -> None:
         self._peer = peer
         self._directory = directory
-        self._generator = generator
         self._runs = itertools.count()
 
     def __enter__(self) -> Self:
@@ -140,8 +140,7 @@ class RunningPeer:
 
     def generator(self, scenario: str, connections: int, *arguments: object) -> Generator:
         """Starts a run. Of `fanout`, `connections` counts the publisher too."""
-        return Generator.start(
-            self._generator,
+        return Generator(
             scenario,
             *("--transport", self._peer.transport),
             *("--port", self._port),
@@ -150,7 +149,7 @@ class RunningPeer:
             *arguments,
         )
 
-    def run(self, scenario: str, connections: int, *arguments: object) -> Figures:
+    def run(self, scenario: str, connections: int, *arguments: object) -> Event:
         """Runs a scenario; what was lost stands in the figures."""
         with self.generator(scenario, connections, *arguments) as generator:
             return generator.result()

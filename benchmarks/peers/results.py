@@ -10,7 +10,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from benchmarks.flow.programs import ROOT
+from benchmarks.flow.server import ROOT
 
 __all__ = ["PATH", "RESULTS", "SATURATED", "Measured", "Results"]
 

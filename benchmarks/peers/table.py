@@ -11,9 +11,10 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.flow.figures import Spread, number
+from benchmarks.flow.figures import Spread
 from benchmarks.peers.registry import PEERS
 from benchmarks.peers.results import PATH, SATURATED
+from imfast.bench.scales import short
 
 __all__ = ["render"]
 
@@ -24,7 +25,7 @@ def render(results: dict[str, Any]) -> str:
     """Markdown: what the peers are, then one table for each work, and what is missing."""
     lines = [
         f"Revision {results['revision']}, {results['date']}, {results['machine']};"
-        f" others used {number(results['cores_of_others'])} cores meanwhile.",
+        f" others used {short(results['cores_of_others'])} cores meanwhile.",
         "",
         *_peers(results),
     ]
@@ -39,7 +40,7 @@ def render(results: dict[str, Any]) -> str:
 
 
 def _spread(values: list[float]) -> str:
-    return str(Spread.of(values)) if len(values) > 1 else number(values[0])
+    return str(Spread.of(values)) if len(values) > 1 else short(values[0])
 
 
 def _row(cells: list[str]) -> str:
@@ -103,7 +104,7 @@ def _ratios(one: dict[str, Any] | None, durable: dict[str, Any] | None) -> tuple
         return "void", "void"
     ratios = [ours / it for ours, it in zip(one["imfast"], one["values"], strict=True) if it]
     median = Spread.of(one["values"]).median
-    beside = number(Spread.of(durable["values"]).median / median) if durable and median else ""
+    beside = short(Spread.of(durable["values"]).median / median) if durable and median else ""
     return _spread(ratios) if ratios else "", beside
 
 

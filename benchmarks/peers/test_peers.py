@@ -14,15 +14,17 @@ from typing import Any
 import pytest
 
 from benchmarks.flow.figures import TABLE, Row, Spread, pairs
-from benchmarks.flow.programs import Figures, Limits
 from benchmarks.flow.server import Server
 from benchmarks.peers.peer import INSTALL, Peer, RunningPeer, cpu_seconds
 from benchmarks.peers.registry import PEERS
 from benchmarks.peers.results import RESULTS, SATURATED, Measured
 from benchmarks.peers.works import QUICK, ROUNDS, WORKS, Work
+from imfast.bench.generator import Event
+from imfast.bench.limit_programs import LimitPrograms
 
 pytestmark = pytest.mark.peers
 
+SECTION = "Other servers"
 TRANSPORT = "ws-proto"
 """Of imfast."""
 FEW, MANY = 500, 5000
@@ -49,21 +51,20 @@ def installed(peer: Peer) -> None:
 def test_work(
     benchmark: Any,
     tmp_path: Path,
-    generator: Path,
     imfast: dict[int, Server],
     work: Work,
     peer: Peer,
 ) -> None:
     installed(peer)
-    with RunningPeer(peer, tmp_path / "peer", generator) as running:
+    with RunningPeer(peer, tmp_path / "peer") as running:
 
-        def measured() -> Figures:
+        def measured() -> Event:
             server = imfast[work.workers]
             return server.run(
-                work.scenario, TRANSPORT, work.connections, *work.arguments, "--ephemeral"
+                work.scenario, TRANSPORT, work.receivers, *work.arguments, "--ephemeral"
             )
 
-        def theirs(_: Figures) -> Figures:
+        def theirs(_: Event) -> Event:
             try:
                 arguments = work.run_arguments(slow=peer.slow)
                 return running.run(work.scenario, work.connections, *arguments)
@@ -79,15 +80,15 @@ def test_work(
 
 @each_work
 def test_durable_and_limit(
-    benchmark: Any, tmp_path: Path, generator: Path, limits: Limits, work: Work
+    benchmark: Any, tmp_path: Path, limits: LimitPrograms, work: Work
 ) -> None:
     number = itertools.count()
 
-    def measured() -> Figures:
+    def measured() -> Event:
         # A new server each time: rows stay in memory.
         directory = tmp_path / f"server-{next(number)}"
-        with Server(directory, generator, workers=work.workers) as server:
-            return server.run(work.scenario, TRANSPORT, work.connections, *work.arguments)
+        with Server(directory, workers=work.workers) as server:
+            return server.run(work.scenario, TRANSPORT, work.receivers, *work.arguments)
 
     results = pairs(benchmark, ROUNDS, measured, lambda _: work.limit(limits))
     for name, runs in (
@@ -103,11 +104,11 @@ def test_durable_and_limit(
 
 @each_peer
 @pytest.mark.skipif(QUICK, reason="not of the main figures")
-def test_idle(benchmark: Any, tmp_path: Path, generator: Path, peer: Peer) -> None:
+def test_idle(benchmark: Any, tmp_path: Path, peer: Peer) -> None:
     installed(peer)
 
     def measure() -> tuple[float, float]:
-        with RunningPeer(peer, tmp_path / "peer", generator) as running:
+        with RunningPeer(peer, tmp_path / "peer") as running:
             return idle(
                 lambda count: running.generator("idle", count),
                 running.memory_kib,
@@ -118,9 +119,9 @@ def test_idle(benchmark: Any, tmp_path: Path, generator: Path, peer: Peer) -> No
 
 
 @pytest.mark.skipif(QUICK, reason="not of the main figures")
-def test_idle_imfast(benchmark: Any, tmp_path: Path, generator: Path) -> None:
+def test_idle_imfast(benchmark: Any, tmp_path: Path) -> None:
     def measure() -> tuple[float, float]:
-        with Server(tmp_path / "server", generator, workers=1) as server:
+        with Server(tmp_path / "server", workers=1) as server:
             return idle(
                 lambda count: server.generator("idle", TRANSPORT, count),
                 server.memory_kib,
@@ -152,7 +153,7 @@ def record_idle(name: str, measured: tuple[float, float]) -> None:
         )
 
 
-def record(work: Work, name: str, results: list[tuple[Figures, Figures]]) -> None:
+def record(work: Work, name: str, results: list[tuple[Event, Event]]) -> None:
     """Rows of the table, and of the file."""
     notes = []
     if any(run["saturated"] for pair in results for run in pair):

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from benchmarks.flow.programs import Figures, Limits
+from imfast.bench.generator import Event
+from imfast.bench.limit_programs import LimitPrograms
 
 __all__ = ["QUICK", "ROUNDS", "SECONDS", "WORKS", "Figure", "Work"]
 
@@ -38,7 +39,7 @@ class Figure:
     path: tuple[str, ...]
     scale: float = 1.0
 
-    def of(self, run: Figures) -> float:
+    def of(self, run: Event) -> float:
         """Reads it from a run of the generator, or of a limit in its terms."""
         value: Any = run
         for key in self.path:
@@ -74,7 +75,7 @@ class Work:
         """The publisher's too."""
         return self.receivers + (self.scenario == "fanout")
 
-    def limit(self, limits: Limits) -> Figures:
+    def limit(self, limits: LimitPrograms) -> Event:
         """The kernel's part of it with no logic, in the generator's terms."""
         if self.scenario == "fanout":
             run = limits.fan_out(

@@ -1,184 +1,135 @@
-"""Measures knobs one by one and draws docs/tuning/<knob>.svg from what came out.
+"""Measures what options do to rate, latency and processor time.
 
-    python -m benchmarks.tuning.measure [--rounds 5] [--seconds 2] [knob …]
+    python -m benchmarks.tuning.measure [--rounds 3] [--seconds 1.5] [--again] [option …]
 
 For every round the values of a knob take turns, so that what else the machine does hits all of
-them alike. What is compared is the server's own processor time for each message or delivery, from
-the kernel's accounting: rates on a shared machine say more about the others. Results are merged
-into docs/tuning/figures.json; `--draw` only draws again.
+them alike. Each value gets a server of its own and two loads: as much as goes through, and a
+constant rate, whose latencies run from the intended times. Results go to docs/tuning/figures.json
+after each run: started again, it goes on where it was cut short, as long as revision and times are
+the same. `python tools/tuning_page.py` draws them and renews docs/tuning.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
-import json
-import os
-import platform
 import subprocess
+import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.flow.programs import ROOT, build_generator
-from benchmarks.flow.server import Server
-from benchmarks.tuning.plot import Point, svg
+from benchmarks.flow.server import ROOT, Server
+from benchmarks.tuning.figures import FIGURES, KnobFigures, Measures, read, write
+from benchmarks.tuning.knobs import KNOBS, Knob
+from imfast.bench.generator import GeneratorError
+from imfast.bench.machine import machine, machine_text
+from imfast.config import options
 
-FOLDER = ROOT / "docs/tuning"
-FIGURES = FOLDER / "figures.json"
-
-
-@dataclass(frozen=True)
-class Knob:
-    """One option, the values to try, and the work that shows it."""
-
-    option: str
-    values: tuple[str, ...]
-    scenario: tuple[str, str, int, tuple[object, ...]]
-    """Scenario, transport, connections, further arguments of `imfast-bench`."""
-    figure: str
-    """What of the generator's figures is plotted."""
-    label: str
-    workers: int = 1
-
-
-FAN_OUT = ("fanout", "ws-proto", 1001, ("--window", 32, "--ephemeral"))
-BURSTS = ("direct", "ws-proto", 500, ("--window", 16, "--write", "batch"))
-SINGLE = ("direct", "ws-proto", 500, ("--window", 16))
-PACED = ("direct", "ws-proto", 500, ("--rate", 2000))
-DELIVERY, MESSAGE = "server_cpu_us_per_delivery", "server_cpu_us_per_message"
-
-KNOBS = (
-    Knob(
-        "fan_out_slice_sockets",
-        ("1", "16", "64", "256", "1024"),
-        FAN_OUT,
-        DELIVERY,
-        "µs of server CPU a delivery, group of 1,000, ephemeral",
-    ),
-    Knob(
-        "fan_out_slice_s",
-        ("0.1ms", "0.3ms", "1ms", "3ms", "10ms"),
-        FAN_OUT,
-        DELIVERY,
-        "µs of server CPU a delivery, group of 1,000, ephemeral",
-    ),
-    Knob(
-        "batch_commands_max",
-        ("16", "64", "256", "1024", "4096"),
-        BURSTS,
-        MESSAGE,
-        "µs of server CPU a message, 500 senders, window 16 in one write",
-    ),
-    Knob(
-        "events_per_tick",
-        ("8", "32", "128", "512", "2048"),
-        SINGLE,
-        MESSAGE,
-        "µs of server CPU a message, 500 senders, window 16",
-    ),
-    Knob(
-        "segment_bytes",
-        ("1MiB", "4MiB", "16MiB", "64MiB", "256MiB"),
-        BURSTS,
-        MESSAGE,
-        "µs of server CPU a message, 500 senders, window 16 in one write",
-    ),
-    Knob(
-        "checkpoint_s",
-        ("0.25s", "1s", "5s", "30s"),
-        PACED,
-        MESSAGE,
-        "µs of server CPU a message, 2,000 a second",
-    ),
-    Knob(
-        "durability",
-        ("os", "fsync"),
-        PACED,
-        MESSAGE,
-        "µs of server CPU a message, 2,000 a second",
-    ),
-    Knob(
-        "cpu_affinity",
-        ("off", "auto"),
-        SINGLE,
-        MESSAGE,
-        "µs of server CPU a message, two workers, 500 senders",
-        workers=2,
-    ),
-)
+WARM_UP_SECONDS = 0.5
 
 
 def main() -> None:
     """Measures what the command line names, all knobs by default."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("knobs", nargs="*", metavar="knob", help="options; default: all")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2)
-    parser.add_argument("--draw", action="store_true", help="measure nothing")
-    arguments = parser.parse_args()
-    FOLDER.mkdir(exist_ok=True)
-    figures: dict[str, Any] = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
-    every = [knob.option for knob in KNOBS]
-    chosen = [knob for knob in KNOBS if knob.option in (arguments.knobs or every)]
-    for knob in chosen:
-        if not arguments.draw:
-            figures[knob.option] = measured(knob, arguments.rounds, arguments.seconds)
-            FIGURES.write_text(json.dumps(figures, indent=2) + "\n")
-        draw(knob, figures[knob.option])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("options", nargs="*", metavar="option", help="default: all")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=1.5)
+    parser.add_argument("--again", action="store_true", help="what was measured does not count")
+    parser.add_argument("--figures", type=Path, default=FIGURES)
+    given = parser.parse_args()
+    if unknown := set(given.options) - {knob.option for knob in KNOBS}:
+        sys.exit(f"no knob of that name: {', '.join(sorted(unknown))}")
+    known = read(given.figures)
+    for knob in KNOBS:
+        if given.options and knob.option not in given.options:
+            continue
+        if knob.option not in options():
+            print(f"{knob.option}: this revision has no such option", flush=True)
+            continue
+        fresh = _begun(knob, given.seconds)
+        before = known.get(knob.option)
+        if given.again or before is None or not before.continues(fresh):
+            known[knob.option] = fresh
+        for number in range(given.rounds):
+            _round(knob, known[knob.option], number, given.seconds)
+            write(given.figures, known)
 
 
-def measured(knob: Knob, rounds: int, seconds: float) -> dict[str, Any]:
-    """Value → the plotted figure of each round, with what else must be known to believe it."""
-    generator = build_generator()
-    runs: dict[str, list[float]] = {value: [] for value in knob.values}
-    busy: list[float] = []
-    for number in range(rounds):
-        for value in knob.values:
-            run = once(knob, value, generator, seconds)
-            runs[value].append(run[knob.figure])
-            busy.append(run["machine_busy_cores"])
-            print(f"{knob.option}={value} round {number}: {run[knob.figure]:.3f}", flush=True)
+def _begun(knob: Knob, seconds: float) -> KnobFigures:
     revision = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
+        ["git", "rev-parse", "--short", "HEAD"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.strip()
-    return {
-        "figure": knob.label,
-        "runs": runs,
-        "seconds": seconds,
-        "revision": revision,
-        "date": datetime.date.today().isoformat(),
-        "machine": f"{os.cpu_count()} cores, Linux {platform.release().split('-')[0]}",
-        "busy_cores": [round(min(busy), 1), round(max(busy), 1)],
-    }
-
-
-def once(knob: Knob, value: str, generator: Path, seconds: float) -> dict[str, Any]:
-    """One run on a fresh server."""
-    scenario, transport, connections, arguments = knob.scenario
-    variable = f"IMFAST_{knob.option.upper()}"
-    os.environ[variable] = value
-    try:
-        with (
-            tempfile.TemporaryDirectory() as directory,
-            Server(Path(directory) / "server", generator, workers=knob.workers) as server,
-        ):
-            timed = [*arguments, "--seconds", seconds]
-            return server.run(scenario, transport, connections, *timed)
-    finally:
-        del os.environ[variable]
-
-
-def draw(knob: Knob, figures: dict[str, Any]) -> None:
-    """Draws the knob's plot."""
-    points = [Point.of(value, runs) for value, runs in figures["runs"].items()]
-    title = f"--{knob.option.replace('_', '-')}"
-    note = (
-        f"median, min and max of {len(next(iter(figures['runs'].values())))} rounds;"
-        f" {figures['machine']}, revision {figures['revision']}, {figures['date']}"
+    return KnobFigures(
+        work=knob.work.text,
+        per=knob.work.per,
+        runs={value: {} for value in knob.values},
+        seconds=seconds,
+        revision=revision,
+        date=datetime.date.today().isoformat(),
+        machine=machine_text(machine()),
+        busy_cores=[],
     )
-    (FOLDER / f"{knob.option}.svg").write_text(svg(title, figures["figure"], points, note))
+
+
+def _round(knob: Knob, figures: KnobFigures, number: int, seconds: float) -> None:
+    """Measures those values that have no such round yet."""
+    for value, runs in figures.runs.items():
+        if min((len(one) for one in runs.values()), default=0) > number:
+            continue
+        try:
+            measures = _once(knob, value, seconds, figures.busy_cores)
+        except (AssertionError, GeneratorError) as error:
+            # A value under which messages are lost is worth a line, not the end of everything.
+            print(f"{knob.option}={value} round {number}: {error}"[:400], flush=True)
+            continue
+        for name, figure in measures.items():
+            runs.setdefault(name, []).append(figure)
+        shown = ", ".join(f"{name} {figure:.4g}" for name, figure in measures.items())
+        print(f"{knob.option}={value} round {number}: {shown}", flush=True)
+
+
+def _once(knob: Knob, value: str, seconds: float, busy_cores: list[float]) -> dict[str, float]:
+    """One value once, on a fresh server."""
+    work = knob.work
+    timed = ("--seconds", seconds, "--warmup", WARM_UP_SECONDS)
+    flags = [f"--{knob.option.replace('_', '-')}", value]
+    workers = int(value) if knob.option == "workers" else knob.workers
+    flags = [] if knob.option == "workers" else flags
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        Server(Path(directory) / "server", *flags, workers=workers) as server,
+    ):
+
+        def run(*arguments: object) -> dict[str, Any]:
+            found = server.run(work.scenario, work.transport, work.connections, *arguments, *timed)
+            busy_cores.append(round(found.get("machine_busy_cores", 0.0), 2))
+            return found
+
+        flat_out = run(*work.flat_out)
+        paced = run(*work.paced) if work.paced else flat_out
+    return _measures(work.per, work.rate_field, flat_out, paced)
+
+
+def _measures(
+    per: str, rate_field: str, flat_out: dict[str, Any], paced: dict[str, Any]
+) -> dict[str, float]:
+    """The figures of both loads, by the names of `Measures`."""
+    field = f"server_cpu_us_per_{per}"
+    costs = {Measures.CPU: flat_out[field]}
+    if paced is not flat_out:
+        costs[Measures.CPU_PACED] = paced[field]
+    latency = paced["latency"]
+    return {
+        Measures.RATE: flat_out[rate_field],
+        Measures.P50: latency["p50_us"] / 1e3,
+        Measures.P99: latency["p99_us"] / 1e3,
+        **costs,
+    }
 
 
 if __name__ == "__main__":

@@ -1,88 +1,96 @@
-"""A small plot as SVG: medians joined by a line, minimum and maximum as bars, zero included."""
+"""A knob's picture: rate, latency and processor time over its values, side by side."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
-from html import escape
 
-__all__ = ["Point", "svg"]
+from benchmarks.tuning.figures import KnobFigures, Measures
+from imfast.bench.plots import Plot, Point, Series, side_by_side
+from imfast.bench.scales import Categories, Linear, Logarithmic, short
 
-WIDTH, HEIGHT = 640, 300
-LEFT, RIGHT, TOP, BOTTOM = 56, 16, 56, 56
+__all__ = ["panels", "picture", "table"]
 
-
-@dataclass(frozen=True)
-class Point:
-    """One value of the knob."""
-
-    label: str
-    low: float
-    median: float
-    high: float
-
-    @classmethod
-    def of(cls, label: str, runs: Sequence[float]) -> Point:
-        return cls(label, min(runs), statistics.median(runs), max(runs))
+PANEL_WIDTH = 400
 
 
-def svg(title: str, axis: str, points: Sequence[Point], note: str) -> str:
-    """Draws the plot; values of the knob stand at equal distances."""
-    top = _round_up(max(point.high for point in points))
-    step = (WIDTH - LEFT - RIGHT) / len(points)
+def picture(option: str, figures: KnobFigures) -> str:
+    """The picture as SVG."""
+    return side_by_side(f"--{option.replace('_', '-')}", panels(figures), _note(figures))
 
-    def x(index: int) -> float:
-        return LEFT + step * (index + 0.5)
 
-    def y(value: float) -> float:
-        return TOP + (HEIGHT - TOP - BOTTOM) * (1 - value / top)
-
-    parts = [
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
-        _text(LEFT, 22, title, size=15, weight="bold"),
-        _text(LEFT, 42, axis),
-        _text(LEFT, HEIGHT - 10, note, size=10, fill="#555"),
+def panels(figures: KnobFigures) -> list[Plot]:
+    """One for each kind of measure that there is."""
+    wanted = [
+        (f"{_plural(figures.per)}/s, flat out", [("", Measures.RATE)], False),
+        ("latency, paced, ms", [("50 %", Measures.P50), ("99 %", Measures.P99)], True),
+        (
+            f"server CPU, µs a {figures.per}",
+            [("flat out", Measures.CPU), ("paced", Measures.CPU_PACED)],
+            False,
+        ),
     ]
-    for part in range(5):
-        value = top * part / 4
-        line = f'x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}"'
-        parts.append(f'<line {line} stroke="#ddd"/>')
-        parts.append(_text(LEFT - 6, y(value) + 4, f"{value:.3g}", anchor="end"))
-    path = " ".join(f"{x(i):.1f},{y(point.median):.1f}" for i, point in enumerate(points))
-    parts.append(f'<polyline points="{path}" fill="none" stroke="#1f5fa8" stroke-width="2"/>')
-    for index, point in enumerate(points):
-        at = f'x1="{x(index):.1f}" x2="{x(index):.1f}"'
-        bar = f'y1="{y(point.low):.1f}" y2="{y(point.high):.1f}"'
-        parts.append(f'<line {at} {bar} stroke="#1f5fa8" stroke-opacity="0.5"/>')
-        parts.append(
-            f'<circle cx="{x(index):.1f}" cy="{y(point.median):.1f}" r="4" fill="#1f5fa8"/>'
-        )
-        parts.append(_text(x(index), HEIGHT - BOTTOM + 18, point.label, anchor="middle"))
-    body = "\n".join(parts)
-    font = 'font-family="sans-serif" xmlns="http://www.w3.org/2000/svg"'
-    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" {font}>\n{body}\n</svg>\n'
+    return [
+        plot for label, measures, log in wanted if (plot := _panel(figures, label, measures, log))
+    ]
 
 
-def _text(
-    x: float,
-    y: float,
-    text: str,
-    *,
-    size: int = 12,
-    anchor: str = "start",
-    weight: str = "normal",
-    fill: str = "black",
-) -> str:
-    place = f'x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}"'
-    return f'<text {place} font-weight="{weight}" fill="{fill}">{escape(text)}</text>'
+def table(figures: KnobFigures) -> list[str]:
+    """The medians as a table in Markdown."""
+    names = {
+        Measures.RATE: f"{_plural(figures.per)}/s",
+        Measures.P50: "p50, ms",
+        Measures.P99: "p99, ms",
+        Measures.CPU: f"µs a {figures.per}",
+        Measures.CPU_PACED: "µs, paced",
+    }
+    there = [one for one in names if any(runs.get(one) for runs in figures.runs.values())]
+    rows = [["", *(names[one] for one in there)], ["---"] * (len(there) + 1)]
+    for value, runs in figures.runs.items():
+        cells = [short(statistics.median(runs[one])) if runs.get(one) else "-" for one in there]
+        rows.append([f"`{value}`", *cells])
+    return [f"| {' | '.join(row)} |" for row in rows]
 
 
-def _round_up(value: float) -> float:
-    """The next of 1, 2, 4, 6, 8 times a power of ten."""
-    power = 1.0
-    while power > value:
-        power /= 10
-    while power * 10 <= value:
-        power *= 10
-    return next(part * power for part in (1, 2, 4, 6, 8, 10) if part * power >= value)
+def _panel(
+    figures: KnobFigures, label: str, measures: list[tuple[str, Measures]], log: bool
+) -> Plot | None:
+    series = [
+        Series(name if len(measures) > 1 else "", points)
+        for name, measure in measures
+        if (points := _points(figures, measure))
+    ]
+    if not series:
+        return None
+    highest = [point.high or point.y for one in series for point in one.points]
+    lowest = [point.low or point.y for one in series for point in one.points]
+    wide = log and max(highest) > 20 * min(lowest)
+    return Plot(
+        title="",
+        x_label="",
+        y_label=label,
+        x=Categories(list(figures.runs)),
+        y=Logarithmic.around([*lowest, *highest]) if wide else Linear.from_zero(max(highest)),
+        series=series,
+        width=PANEL_WIDTH,
+    )
+
+
+def _points(figures: KnobFigures, measure: Measures) -> list[Point]:
+    return [
+        Point(float(index), statistics.median(values), min(values), max(values))
+        for index, runs in enumerate(figures.runs.values())
+        if (values := runs.get(measure))
+    ]
+
+
+def _plural(per: str) -> str:
+    return f"{per[:-1]}ies" if per.endswith("y") else f"{per}s"
+
+
+def _note(figures: KnobFigures) -> str:
+    rounds = max((len(one) for runs in figures.runs.values() for one in runs.values()), default=0)
+    busy = f"; {min(figures.busy_cores)} to {max(figures.busy_cores)} cores busy"
+    return (
+        f"Median, least and greatest of {rounds} rounds; {figures.work}; {figures.machine};"
+        f" revision {figures.revision}, {figures.date}{busy if figures.busy_cores else ''}"
+    )

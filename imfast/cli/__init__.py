@@ -11,6 +11,7 @@ import click
 __all__ = ["main"]
 
 _COMMANDS = {
+    "bench": "Put load on a running server, and say what it did beside what is possible.",
     "config": "Show every option, its value and where that came from.",
     "data": "Verify, inspect, back up or restore a data directory.",
     "dev-echo": "Echo WebSocket messages, for conformance suites.",

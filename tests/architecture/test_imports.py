@@ -15,7 +15,8 @@ ANYBODY = frozenset({"*"})
 IMPORTED_BY: dict[str, frozenset[str]] = {
     "__main__": frozenset(),
     "cli": frozenset({"__main__"}),
-    "config": frozenset({"cli", "data", "doctor", "supervisor", "worker"}),
+    "bench": frozenset({"cli"}),
+    "config": frozenset({"bench", "cli", "data", "doctor", "supervisor", "worker"}),
     "data": frozenset({"cli"}),
     "doctor": frozenset({"cli"}),
     "supervisor": frozenset({"cli", "data", "doctor"}),
@@ -36,6 +37,7 @@ IMPORTED_BY: dict[str, frozenset[str]] = {
     "limits": ANYBODY,  # generated from spec/limits.toml
     "_engine": frozenset(
         {
+            "bench",
             "cli",
             "data",
             "supervisor",

@@ -11,7 +11,8 @@ from types import ModuleType
 
 import pytest
 
-from benchmarks.tuning.plot import Point, svg
+from benchmarks.tuning.figures import KnobFigures, Measures
+from benchmarks.tuning.plot import panels, picture, table
 from imfast.config import options
 
 ROOT = Path(__file__).parents[3]
@@ -46,12 +47,58 @@ def test_every_plot_of_the_page_was_measured():
     assert shown == drawn == set(figures)
 
 
-@pytest.mark.parametrize("highest", [0.012, 1.0, 7.3, 950.0])
-def test_plot_holds_its_points(highest: float):
-    points = [Point.of("a<b", [highest / 2, highest]), Point.of("c", [highest / 4])]
-    drawing = ElementTree.fromstring(svg("title", "axis", points, "note"))  # noqa: S314 - ours
-    name = "{http://www.w3.org/2000/svg}"
-    heights = [float(circle.attrib["cy"]) for circle in drawing.iter(f"{name}circle")]
-    assert len(heights) == 2
-    assert 56 <= heights[0] < heights[1] <= 244
-    assert "a<b" in [text.text for text in drawing.iter(f"{name}text")]
+def figures(measures: dict[str, list[float]]) -> KnobFigures:
+    return KnobFigures(
+        work="much of it",
+        per="delivery",
+        runs={"a<b": measures, "c": measures},
+        seconds=1.5,
+        revision="abc",
+        date="2026-11-23",
+        machine="2 cores",
+        busy_cores=[1.0, 1.5],
+    )
+
+
+EVERYTHING = {str(measure): [1.0, 2.0, 4.0] for measure in Measures}
+
+
+def test_knob_shows_rate_latency_and_processor_time_side_by_side():
+    drawing = ElementTree.fromstring(picture("checkpoint_s", figures(EVERYTHING)))  # noqa: S314
+    texts = [text.text or "" for text in drawing.iter("{http://www.w3.org/2000/svg}text")]
+    for wanted in ("--checkpoint-s", "deliveries/s, flat out", "99 %", "paced", "a<b"):
+        assert wanted in texts
+    assert any("median" in text.lower() and "1.0 to 1.5 cores busy" in text for text in texts)
+    assert "| `a<b` | 2 | 2 | 2 | 2 | 2 |" in table(figures(EVERYTHING))
+
+
+def test_knob_of_which_little_was_measured_shows_that():
+    some = figures({"cpu_us": [3.0]})
+    assert [panel.y_label for panel in panels(some)] == ["server CPU, µs a delivery"]
+    assert table(some)[0] == "|  | µs a delivery |"
+
+
+def test_measurement_goes_on_only_with_the_same_revision_values_and_times():
+    begun, fresh = figures(EVERYTHING), figures({})
+    assert begun.continues(fresh)
+    fresh.revision = "def"
+    assert not begun.continues(fresh)
+    fresh = figures({})
+    fresh.runs.pop("c")
+    assert not begun.continues(fresh)
+
+
+def test_knob_that_was_measured_for_the_first_time_gets_a_place_on_the_page():
+    module = generator()
+    page = f"text\n\n{module.AFTER_KNOBS}rest"
+    page = page.replace(
+        module.AFTER_KNOBS, module.new_section("accepts_per_tick") + module.AFTER_KNOBS
+    )
+    page = module.replaced(page, "accepts_per_tick", "here\n")
+    assert "### `--accepts-per-tick`" in page
+    assert page.index("here") < page.index(module.AFTER_KNOBS)
+
+
+def test_page_without_its_marks_is_refused():
+    with pytest.raises(ValueError, match="no marks"):
+        generator().replaced("a page", "options", "text")
