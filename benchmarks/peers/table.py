@@ -40,6 +40,8 @@ def render(results: dict[str, Any]) -> str:
 
 
 def _spread(values: list[float]) -> str:
+    if not values:
+        return ""
     return str(Spread.of(values)) if len(values) > 1 else short(values[0])
 
 
@@ -66,13 +68,6 @@ def _work(measured: list[dict[str, Any]]) -> list[str]:
         (one["name"], one["figure"]): one for one in measured
     }
     names = list(dict.fromkeys(one["name"] for one in measured))
-    paired = any(one["imfast"] for one in measured)
-    if not paired:
-        lines = _header("", *figures)
-        return lines + [
-            _row([name, *(_value(cells.get((name, figure))) for figure in figures)])
-            for name in names
-        ]
     beside = ("imfast / it", "durable / it")
     lines = _header("", *(heading for figure in figures for heading in (figure, *beside)))
     row = ["imfast, ephemeral"]
@@ -105,7 +100,7 @@ def _ratios(one: dict[str, Any] | None, durable: dict[str, Any] | None) -> tuple
     ratios = [ours / it for ours, it in zip(one["imfast"], one["values"], strict=True) if it]
     median = Spread.of(one["values"]).median
     beside = short(Spread.of(durable["values"]).median / median) if durable and median else ""
-    return _spread(ratios) if ratios else "", beside
+    return _spread(ratios), beside
 
 
 if __name__ == "__main__":

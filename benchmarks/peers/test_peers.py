@@ -27,6 +27,8 @@ pytestmark = pytest.mark.peers
 SECTION = "Other servers"
 TRANSPORT = "ws-proto"
 """Of imfast."""
+IDLE = "idle connections"
+IDLE_FIGURES = ("KiB a connection", "µs of server CPU a connect")
 FEW, MANY = 500, 5000
 """Idle connections between which memory and CPU are compared."""
 
@@ -107,28 +109,35 @@ def test_durable_and_limit(
 def test_idle(benchmark: Any, tmp_path: Path, peer: Peer) -> None:
     installed(peer)
 
-    def measure() -> tuple[float, float]:
-        with RunningPeer(peer, tmp_path / "peer") as running:
-            return idle(
-                lambda count: running.generator("idle", count),
-                running.memory_kib,
-                running.cpu_seconds,
-            )
-
-    record_idle(peer.name, benchmark.pedantic(measure, rounds=1))
-
-
-@pytest.mark.skipif(QUICK, reason="not of the main figures")
-def test_idle_imfast(benchmark: Any, tmp_path: Path) -> None:
-    def measure() -> tuple[float, float]:
+    def pair() -> tuple[tuple[float, float], tuple[float, float]]:
         with Server(tmp_path / "server", workers=1) as server:
-            return idle(
+            ours = idle(
                 lambda count: server.generator("idle", TRANSPORT, count),
                 server.memory_kib,
                 lambda: cpu_seconds(server.worker_pids),
             )
+        with RunningPeer(peer, tmp_path / "peer") as running:
+            theirs = idle(
+                lambda count: running.generator("idle", count),
+                running.memory_kib,
+                running.cpu_seconds,
+            )
+        return ours, theirs
 
-    record_idle("imfast", benchmark.pedantic(measure, rounds=1))
+    measured = benchmark.pedantic(pair, rounds=1)
+    for name, ours, theirs in zip(IDLE_FIGURES, *measured, strict=True):
+        RESULTS.measured.append(Measured(IDLE, name, peer.name, (theirs,), (ours,)))
+        TABLE.rows.append(
+            Row(
+                f"{IDLE}: {name}",
+                Spread.of([ours]),
+                peer.name,
+                Spread.of([theirs]),
+                Spread.of([ours / theirs]),
+                "",
+                None,
+            )
+        )
 
 
 def idle(
@@ -143,14 +152,6 @@ def idle(
             more_memory, more_seconds = memory_kib(), cpu()
     count = MANY - FEW
     return (more_memory - memory) / count, (more_seconds - seconds) * 1e6 / count
-
-
-def record_idle(name: str, measured: tuple[float, float]) -> None:
-    for figure, value in zip(("KiB a connection", "µs of CPU a connect"), measured, strict=True):
-        RESULTS.measured.append(Measured("idle connections", figure, name, (value,), ()))
-        TABLE.rows.append(
-            Row(f"idle connections: {figure}", Spread.of([value]), name, None, None, "", None)
-        )
 
 
 def record(work: Work, name: str, results: list[tuple[Event, Event]]) -> None:

@@ -49,6 +49,12 @@ def test_peer_that_delivered_nothing_has_no_ratio() -> None:
     assert line(text, "NATS")[1:] == ["0 (9 still under way after 5 s)", "", ""]
 
 
+def test_work_that_no_peer_did_shows_the_durable_figure_alone() -> None:
+    text = page(Measured(WORK, RATE, "imfast, durable", (75.0,), ()))
+    assert line(text, "imfast, durable")[1:] == ["75", "", ""]
+    assert line(text, "imfast, ephemeral")[1:] == ["", "", ""]
+
+
 def test_peer_that_is_not_installed_is_named_with_its_reason() -> None:
     text = page(versions={"NATS": "v2"}, skipped={"mosquitto": "is not installed"})
     assert line(text, "NATS")[1] == "v2"
