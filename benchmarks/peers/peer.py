@@ -98,11 +98,13 @@ class RunningPeer:
         give_up = time.monotonic() + START_SECONDS
         while time.monotonic() < give_up and self._process.poll() is None:
             try:
-                socket.create_connection(("127.0.0.1", self._port), timeout=1).close()
+                with socket.create_connection(("127.0.0.1", self._port), timeout=1) as probe:
+                    # A port that nobody listens on yet can be given to the probe itself.
+                    if probe.getsockname() != probe.getpeername():
+                        return True
             except OSError:
-                time.sleep(0.02)
-            else:
-                return True
+                pass
+            time.sleep(0.02)
         self._stop()
         return False
 

@@ -164,6 +164,9 @@ def record(work: Work, name: str, results: list[tuple[Event, Event]]) -> None:
     if failed := sum(theirs["failed"] for _, theirs in results):
         notes.append(f"{failed:,} failed")
     for number, figure in enumerate(work.figures):
+        if not all(figure.path[0] in run for pair in results for run in pair):
+            RESULTS.skipped[f"{name}, {work.name}"] = f"nothing for {figure.name} in time"
+            continue
         values = [(figure.of(ours), figure.of(theirs)) for ours, theirs in results]
         ours = Spread.of(one for one, _ in values)
         theirs = Spread.of(other for _, other in values)
