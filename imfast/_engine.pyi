@@ -128,6 +128,7 @@ class EngineOptions(TypedDict):
     segment_bytes: int
     fan_out_slice_us: int
     fan_out_slice_sockets: int
+    coalesce_ms: int | None
     checkpoint_ms: int
     catch_up_rows: int
     catch_up_bytes: int

@@ -21,6 +21,7 @@ from pydantic_settings import (
 
 from imfast import limits
 from imfast.config.affinity import parse_affinity
+from imfast.config.coalesce import parse_coalesce
 from imfast.config.option import ENVIRONMENT_PREFIX, option
 from imfast.config.units import parse_bytes, parse_count, parse_seconds
 
@@ -60,6 +61,7 @@ Count = Annotated[int, BeforeValidator(parse_count)]
 Bytes = Annotated[int, BeforeValidator(parse_bytes)]
 Seconds = Annotated[float, BeforeValidator(parse_seconds)]
 AbsolutePath = Annotated[Path, BeforeValidator(_path)]
+Coalesce = Annotated[str, BeforeValidator(parse_coalesce)]
 Affinity = Annotated[str, BeforeValidator(parse_affinity)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 
@@ -285,6 +287,11 @@ class Settings(BaseSettings):
         minimum=1,
         maximum=1 << 20,
         when="Sockets of one group written before the next group's turn; lower is fairer.",
+    )
+    coalesce: Coalesce = option(
+        "adaptive",
+        allowed="adaptive | 0 | milliseconds up to 1000",
+        when="How frames to a group share writes: by load, each alone, or by waiting that long.",
     )
     checkpoint_s: Seconds = option(
         1.0,

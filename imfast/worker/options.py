@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from imfast.config.coalesce import coalesce_ms
 from imfast.config.worker_document import WorkerDocument
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def engine_options(document: WorkerDocument) -> EngineOptions:
         "segment_bytes": settings.segment_bytes,
         "fan_out_slice_us": round(settings.fan_out_slice_s * 1_000_000),
         "fan_out_slice_sockets": settings.fan_out_slice_sockets,
+        "coalesce_ms": coalesce_ms(settings.coalesce),
         "checkpoint_ms": round(settings.checkpoint_s * 1000),
         "catch_up_rows": settings.catch_up_page_rows,
         "catch_up_bytes": settings.catch_up_page_bytes,

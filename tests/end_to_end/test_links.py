@@ -56,7 +56,9 @@ def fate(request: pytest.FixtureRequest) -> random.Random:
 async def between(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LinkProxy]:
     """A server with a proxy on its links."""
     # The smallest queue that may be configured: soon overflown.
-    server = Server(tmp_path_factory.mktemp("links"), "--link-queue-bytes", "1MiB")
+    # What overflows here are links, not the queues of clients.
+    flags = ("--link-queue-bytes", "1MiB", "--send-queue-bytes", "16MiB")
+    server = Server(tmp_path_factory.mktemp("links"), *flags)
     async with server, LinkProxy(server) as proxy:
         yield proxy
         assert server.read_ready() == server.ready, "no worker was replaced"

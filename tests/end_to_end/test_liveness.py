@@ -44,8 +44,9 @@ async def end_of(reader: asyncio.StreamReader, seconds: float) -> float:
 
 async def test_half_open_websocket_is_given_up(impatient: Server) -> None:
     """It authenticates and then neither speaks nor answers a ping, like a peer without power."""
+    token = await impatient.token("half-open")
     reader, writer = await open_websocket(impatient)
-    frame = json.dumps({"id": 1, "connect": {"token": await impatient.token("half-open")}}).encode()
+    frame = json.dumps({"id": 1, "connect": {"token": token}}).encode()
     head = b"\x81" + bytes([0x80 | 126]) + len(frame).to_bytes(2, "big")
     writer.write(head + bytes(4) + frame)
     assert b"connected" in await asyncio.wait_for(reader.read(4096), 5)

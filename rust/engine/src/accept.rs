@@ -115,6 +115,11 @@ impl Engine {
         }
     }
 
+    /// Whether connections wait until descriptors are free again.
+    pub(crate) fn listeners_rest(&self) -> bool {
+        self.listeners.iter().flatten().any(|l| l.paused)
+    }
+
     fn admit(&mut self, fd: Socket, speaks: Speaks) {
         socket::set_no_delay(&fd);
         let session = match speaks {

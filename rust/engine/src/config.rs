@@ -3,6 +3,19 @@
 use imfast_wire::frames::server::Limits;
 use imfast_wire::http::OriginPolicy;
 
+/// When the frames of a group go to its subscribers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Coalesce {
+    /// At the end of the tick, and while a fan-out runs, with the next one: the more, the higher
+    /// the load.
+    #[default]
+    Adaptive,
+    /// Each by itself.
+    Never,
+    /// Together with those of so many milliseconds after it.
+    Within(u64),
+}
+
 /// Everything fixed for the life of a worker. Sizes in bytes, times in milliseconds.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
@@ -51,6 +64,7 @@ pub struct EngineConfig {
     /// writes before the next group's turn.
     pub fan_out_slice_us: u64,
     pub fan_out_slice_sockets: usize,
+    pub coalesce: Coalesce,
     /// How often sessions are told their newest sync token; a multiple of 250.
     pub checkpoint_ms: u64,
     /// Rows and bytes of one page of a catch-up.

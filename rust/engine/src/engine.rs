@@ -15,6 +15,7 @@ use crate::owner::Owned;
 use crate::requests::Request;
 use crate::slab::Handle;
 use crate::system::{Clock, Completions, Poller, Ready, Source, System};
+use crate::timers::Pace;
 use crate::users::Users;
 use imfast_log::Completion;
 use imfast_routes::RouteTable;
@@ -84,6 +85,7 @@ pub struct Engine {
     pub(crate) inflater: Inflater,
     clock: Clock,
     pub(crate) ticks: u64,
+    pub(crate) pace: Pace,
     /// Milliseconds since the engine's start, as of this poll.
     pub(crate) now_ms: u64,
     /// Milliseconds since 1970, as of this poll; for people only.
@@ -121,7 +123,7 @@ impl Engine {
         Ok(Self {
             io: Io::new(poller, limits),
             users: Users::default(),
-            groups: Groups::default(),
+            groups: Groups::new(config.coalesce),
             collapse: Collapse::default(),
             route_writer: imfast_routes::RouteWriter::new(
                 Arc::clone(&routes),
@@ -152,6 +154,7 @@ impl Engine {
             output: Vec::new(),
             inflater: Inflater::default(),
             ticks: 0,
+            pace: Pace::default(),
             now_ms: 0,
             wall_ms: clock.wall_ms(),
             clock,
@@ -193,6 +196,7 @@ impl Engine {
         }
         self.ready = ready;
         self.completions.drain(&mut self.completed);
+        self.quicken();
         Ok(self.work())
     }
 
@@ -218,10 +222,13 @@ impl Engine {
         let slice = Slice {
             sockets: self.config.fan_out_slice_sockets,
             deadline: Instant::now() + Duration::from_micros(self.config.fan_out_slice_us),
+            now_ms: self.now_ms,
         };
         let mut due = std::mem::take(&mut self.checkpoint_due);
+        let held = self.groups.held_until_ms();
         let mut more = self.groups.run(&mut self.io, slice, &mut due);
         self.checkpoint_due = due;
+        self.wake_for_held_runs(held);
         self.io.flush_dirty();
         for slot in self.io.take_drained() {
             self.continue_catch_up(slot);
@@ -233,6 +240,17 @@ impl Engine {
         more |= work.batches || work.requests;
         if more {
             self.io.poller.arm();
+        }
+    }
+
+    /// Sets the alarm for runs that wait for more. `before`: for when it was set.
+    fn wake_for_held_runs(&self, before: Option<u64>) {
+        if let Some(until_ms) = self.groups.held_until_ms()
+            && before != Some(until_ms)
+        {
+            let wait = Duration::from_millis(until_ms.saturating_sub(self.now_ms).max(1));
+            // If it cannot be set they wait for the next tick.
+            let _ = self.io.poller.wake_in(wait);
         }
     }
 

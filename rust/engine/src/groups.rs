@@ -8,6 +8,7 @@
 //! Who gets a frame is decided when it is appended: later subscribers stand behind the job's
 //! range, and one that leaves is first given what it has not been given yet.
 
+use crate::config::Coalesce;
 use crate::connection::{Phase, Subscription};
 use crate::io::Io;
 use crate::run::{Class, Mark, Run, View};
@@ -30,6 +31,8 @@ pub(crate) struct Slice {
     pub sockets: usize,
     /// When the loop gets its turn.
     pub deadline: Instant,
+    /// Engine milliseconds, by which open runs age.
+    pub now_ms: u64,
 }
 
 /// A sealed run on its way to `subscribers[next..end]`.
@@ -79,9 +82,19 @@ pub(crate) struct Groups {
     active: VecDeque<u32>,
     /// Groups with an open run and no job.
     opened: Vec<u32>,
+    coalesce: Coalesce,
+    /// When the oldest open run that is held back was first seen.
+    held_since_ms: Option<u64>,
 }
 
 impl Groups {
+    pub(crate) fn new(coalesce: Coalesce) -> Self {
+        Self {
+            coalesce,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn find(&self, key: &str) -> Option<u32> {
         self.by_key.get(key).copied()
     }
@@ -217,14 +230,22 @@ impl Groups {
             }
         }
         run.count(class, start);
-        if run.frames == 1 && entry.jobs.is_empty() {
+        if self.coalesce == Coalesce::Never {
+            seal(entry);
+            schedule(entry, group, &mut self.active);
+        } else if run.frames == 1 && entry.jobs.is_empty() {
             self.opened.push(group);
         }
     }
 
     /// Works off one slice of the jobs. Returns whether work is left.
     pub(crate) fn run(&mut self, io: &mut Io, bounds: Slice, due: &mut Vec<u32>) -> bool {
-        for group in std::mem::take(&mut self.opened) {
+        let opened = if self.hold(bounds.now_ms) {
+            Vec::new()
+        } else {
+            std::mem::take(&mut self.opened)
+        };
+        for group in opened {
             if let Some(entry) = self.slab.get_mut(group)
                 && entry.open.frames > 0
             {
@@ -252,6 +273,30 @@ impl Groups {
             }
         }
         !self.active.is_empty()
+    }
+
+    /// Whether open runs wait for more.
+    fn hold(&mut self, now_ms: u64) -> bool {
+        let Coalesce::Within(wait_ms) = self.coalesce else {
+            return false;
+        };
+        if self.opened.is_empty() {
+            return false;
+        }
+        let since_ms = *self.held_since_ms.get_or_insert(now_ms);
+        let hold = now_ms < since_ms + wait_ms;
+        if !hold {
+            self.held_since_ms = None;
+        }
+        hold
+    }
+
+    /// When runs that are held back are due, in engine milliseconds.
+    pub(crate) fn held_until_ms(&self) -> Option<u64> {
+        match (self.held_since_ms, self.coalesce) {
+            (Some(since_ms), Coalesce::Within(wait_ms)) => Some(since_ms + wait_ms),
+            _ => None,
+        }
     }
 
     /// Lowest position of `partition` that some subscriber has not been given yet.
@@ -365,5 +410,7 @@ fn renumber(io: &mut Io, slot: u32, group: u32, index: u32) {
     }
 }
 
+#[cfg(all(test, not(feature = "simulation")))]
+mod coalesce_test;
 #[cfg(all(test, not(feature = "simulation")))]
 mod model_test;

@@ -36,7 +36,7 @@ mod wheel;
 
 pub use accept::Speaks;
 pub use attach::Identity;
-pub use config::EngineConfig;
+pub use config::{Coalesce, EngineConfig};
 pub use dev_echo::serve_echo;
 pub use engine::{Engine, Work};
 pub use imfast_log::AppendError;

@@ -110,6 +110,7 @@ impl FanOut {
             sockets: usize::MAX,
             // Passed already: one slice is worked off, and no more.
             deadline: Instant::now(),
+            now_ms: 0,
         };
         self.groups.run(&mut self.io, slice, &mut self.due);
         self.deliveries() - before

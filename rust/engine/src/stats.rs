@@ -38,6 +38,17 @@ pub(crate) struct Stats {
 }
 
 impl Stats {
+    /// Grows whenever a client or a partition makes work.
+    pub(crate) fn activity(&self) -> u64 {
+        self.accepted
+            + self.frames_received
+            + self.deliveries
+            + self.commands
+            + self.commits
+            + self.pages
+            + self.link_breaks
+    }
+
     /// Names and values.
     pub(crate) fn fields(&self) -> [(&'static str, u64); 16] {
         [

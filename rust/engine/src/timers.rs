@@ -1,18 +1,63 @@
 //! What happens with the passing of time: time-outs, pings, expiry, checkpoints, beats.
 
 use crate::connection::Phase;
-use crate::engine::Engine;
+use crate::engine::{Engine, TICK};
 use crate::slab::Handle;
 use imfast_session::Overdue;
 use imfast_wire::frames::codes;
 use imfast_wire::frames::server::{ServerBody, ServerFrame};
 use std::cmp::Reverse;
+use std::time::Duration;
 
 const TICKS_PER_SECOND: u64 = 4;
+/// Period of the timer of a worker that has nothing to do. Its heartbeat may stand still for three
+/// times as long, and so may a link.
+const SLOW_TICK: Duration = Duration::from_secs(1);
+/// Ticks without activity before the timer becomes slow. Until then beats at the usual rate have
+/// shown the other workers the end of every stream.
+const QUIET_TICKS: u32 = 8;
 /// How long before its token's expiry a session is told.
 const EXPIRY_NOTICE_S: u64 = 60;
 
+/// How often the timer fires: four times a second, or once while nothing happens.
+#[derive(Default)]
+pub(crate) struct Pace {
+    slow: bool,
+    /// Ticks since `seen` changed.
+    quiet_ticks: u32,
+    seen: u64,
+    /// Quarters of a second that the timer has counted.
+    quarters: u64,
+}
+
 impl Engine {
+    /// Ticks at the usual rate again when something happened.
+    pub(crate) fn quicken(&mut self) {
+        if self.pace.slow && self.pace.seen != self.io.stats.activity() {
+            self.pace.slow = self.io.poller.set_tick(TICK).is_err();
+            self.pace.quiet_ticks = 0;
+        }
+    }
+
+    /// Ticks slowly when nothing happened for long and nothing waits for time to pass.
+    fn slow_down(&mut self) {
+        let seen = self.io.stats.activity();
+        let waits = !self.checkpoint_due.is_empty()
+            || !self.attaching.is_empty()
+            || !self.stalled.is_empty()
+            || self.listeners_rest()
+            || !self.links.settled();
+        if waits || seen != self.pace.seen {
+            self.pace.quiet_ticks = 0;
+        } else {
+            self.pace.quiet_ticks += 1;
+        }
+        self.pace.seen = seen;
+        if !self.pace.slow && self.pace.quiet_ticks >= QUIET_TICKS {
+            self.pace.slow = self.io.poller.set_tick(SLOW_TICK).is_ok();
+        }
+    }
+
     /// Seconds since the engine's start: the unit of the wheel.
     pub(crate) fn unit(&self) -> u32 {
         (self.now_ms / 1000) as u32
@@ -40,15 +85,19 @@ impl Engine {
         self.routes.beat(self.config.worker.into(), self.ticks);
         self.resume_listeners();
         self.link_timer();
-        if is_due(self.ticks, self.config.checkpoint_ms) {
+        let before = self.pace.quarters;
+        let passed = if self.pace.slow { TICKS_PER_SECOND } else { 1 };
+        self.pace.quarters += passed;
+        if is_due(before, passed, self.config.checkpoint_ms) {
             self.send_checkpoints();
         }
-        if self.ticks.is_multiple_of(TICKS_PER_SECOND) {
+        if is_due(before, passed, 1000) {
             self.sweep();
             self.expire();
             self.nurse_catch_ups();
             self.give_up_waiting();
         }
+        self.slow_down();
     }
 
     /// Shows the supervisor that this worker lives, while it replays a log and does not poll.
@@ -123,10 +172,11 @@ impl Engine {
     }
 }
 
-/// Whether what happens every `period_ms` happens at this tick of the timer.
-fn is_due(tick: u64, period_ms: u64) -> bool {
-    let period = period_ms * TICKS_PER_SECOND / 1000;
-    tick.is_multiple_of(period.max(1))
+/// Whether what happens every `period_ms` happens when after `before` quarters of a second `passed`
+/// more went by.
+fn is_due(before: u64, passed: u64, period_ms: u64) -> bool {
+    let period = (period_ms * TICKS_PER_SECOND / 1000).max(1);
+    before / period != (before + passed) / period
 }
 
 #[cfg(test)]
@@ -135,12 +185,18 @@ mod tests {
 
     #[test]
     fn a_period_is_counted_in_ticks_of_a_quarter_second() {
-        let due = |period_ms| (1..=12).filter(|tick| is_due(*tick, period_ms)).count();
+        let due = |period_ms| (0..12).filter(|at| is_due(*at, 1, period_ms)).count();
         assert_eq!([due(250), due(500), due(1000), due(3000)], [12, 6, 3, 1]);
     }
 
     #[test]
+    fn a_slow_tick_misses_no_period() {
+        let slow = |period_ms| (0..3).filter(|at| is_due(at * 4, 4, period_ms)).count();
+        assert_eq!([slow(250), slow(1000), slow(3000)], [3, 3, 1]);
+    }
+
+    #[test]
     fn a_period_below_a_tick_is_every_tick() {
-        assert!((1..=4).all(|tick| is_due(tick, 0)));
+        assert!((0..4).all(|at| is_due(at, 1, 0)));
     }
 }

@@ -1,6 +1,6 @@
 //! The engine's options as Python gives them: one mapping, see `EngineOptions` in the stub.
 
-use imfast_engine::EngineConfig;
+use imfast_engine::{Coalesce, EngineConfig};
 use imfast_wire::frames::server::Limits;
 use imfast_wire::http::OriginPolicy;
 use pyo3::exceptions::PyValueError;
@@ -43,6 +43,7 @@ pub(crate) struct Options {
     segment_bytes: u64,
     fan_out_slice_us: u64,
     fan_out_slice_sockets: usize,
+    coalesce_ms: Option<u64>,
     checkpoint_ms: u64,
     catch_up_rows: u32,
     catch_up_bytes: u32,
@@ -105,6 +106,11 @@ impl Options {
             segment_bytes: self.segment_bytes,
             fan_out_slice_us: self.fan_out_slice_us,
             fan_out_slice_sockets: self.fan_out_slice_sockets,
+            coalesce: match self.coalesce_ms {
+                None => Coalesce::Adaptive,
+                Some(0) => Coalesce::Never,
+                Some(wait_ms) => Coalesce::Within(wait_ms),
+            },
             checkpoint_ms: self.checkpoint_ms,
             catch_up_rows: self.catch_up_rows,
             catch_up_bytes: self.catch_up_bytes,

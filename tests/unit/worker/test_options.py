@@ -37,6 +37,7 @@ KNOBS = [
     ("catch_up_page_bytes", "70KiB", "catch_up_bytes", 70 << 10),
     ("catch_up_page_rows", "77", "catch_up_rows", 77),
     ("checkpoint_s", "2.5s", "checkpoint_ms", 2500),
+    ("coalesce", "7", "coalesce_ms", 7),
     ("dedupe_window_s", "2h", "dedupe_window_ms", 7_200_000),
     ("events_per_tick", "77", "events_per_tick", 77),
     ("fan_out_slice_s", "0.5ms", "fan_out_slice_us", 500),

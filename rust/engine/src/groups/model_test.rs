@@ -109,6 +109,7 @@ fn run(seed: u64) {
         let bounds = Slice {
             sockets: 7,
             deadline: Instant::now(),
+            now_ms: 0,
         };
         let more = groups.run(io, bounds, &mut due);
         io.flush_dirty();

@@ -98,6 +98,11 @@ impl Links {
         self.slab.len()
     }
 
+    /// Whether every wanted link stands: nobody has to be dialled or accepted.
+    pub(crate) fn settled(&self) -> bool {
+        !self.resting && self.remotes.iter().all(|r| r.open || !r.wanted)
+    }
+
     fn touch(&mut self, slot: u32) {
         if !self.dirty.contains(&slot) {
             self.dirty.push(slot);

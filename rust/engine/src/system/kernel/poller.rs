@@ -9,11 +9,12 @@ use rustix::io::Errno;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags};
 use std::time::Duration;
 
-/// An epoll with a wake-up eventfd and a periodic timer inside.
+/// An epoll with a wake-up eventfd, a periodic timer and an alarm inside.
 pub(crate) struct Poller {
     epoll: OwnedFd,
     wake: OwnedFd,
     timer: OwnedFd,
+    alarm: OwnedFd,
     buffer: Vec<epoll::Event>,
     armed: bool,
 }
@@ -23,32 +24,35 @@ impl Poller {
     pub(crate) fn new(tick: Duration, events: usize) -> Result<Self, Errno> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
-        let timer = rustix::time::timerfd_create(
-            TimerfdClockId::Monotonic,
-            TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC,
-        )?;
-        let period = Timespec {
-            tv_sec: tick.as_secs() as i64,
-            tv_nsec: i64::from(tick.subsec_nanos()),
-        };
-        rustix::time::timerfd_settime(
-            &timer,
-            TimerfdTimerFlags::empty(),
-            &Itimerspec {
-                it_interval: period,
-                it_value: period,
-            },
-        )?;
         let poller = Self {
             epoll,
             wake,
-            timer,
+            timer: timer()?,
+            alarm: timer()?,
             buffer: Vec::with_capacity(events),
             armed: false,
         };
         poller.add(&poller.wake, Source::Wake, false)?;
         poller.add(&poller.timer, Source::Timer, false)?;
+        // By edge: it fires once and need not be read.
+        epoll::add(
+            &poller.epoll,
+            &poller.alarm,
+            epoll::EventData::new_u64(Source::Wake.to_bits()),
+            epoll::EventFlags::IN | epoll::EventFlags::ET,
+        )?;
+        poller.set_tick(tick)?;
         Ok(poller)
+    }
+
+    /// Sets the period of [`Source::Timer`], from now on.
+    pub(crate) fn set_tick(&self, period: Duration) -> Result<(), Errno> {
+        set(&self.timer, period, period)
+    }
+
+    /// Makes a poll come in so long, once; a later call takes the place of an earlier one.
+    pub(crate) fn wake_in(&self, delay: Duration) -> Result<(), Errno> {
+        set(&self.alarm, delay, Duration::ZERO)
     }
 
     /// The descriptor that the outer event loop watches.
@@ -134,6 +138,26 @@ impl Poller {
     }
 }
 
+fn timer() -> Result<OwnedFd, Errno> {
+    rustix::time::timerfd_create(
+        TimerfdClockId::Monotonic,
+        TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC,
+    )
+}
+
+fn set(timer: &OwnedFd, first: Duration, period: Duration) -> Result<(), Errno> {
+    let time = |duration: Duration| Timespec {
+        tv_sec: duration.as_secs() as i64,
+        tv_nsec: i64::from(duration.subsec_nanos()),
+    };
+    let times = Itimerspec {
+        it_interval: time(period),
+        it_value: time(first),
+    };
+    rustix::time::timerfd_settime(timer, TimerfdTimerFlags::empty(), &times)?;
+    Ok(())
+}
+
 fn flags(readable: bool, writable: bool) -> epoll::EventFlags {
     let mut flags = epoll::EventFlags::empty();
     if readable {
@@ -174,5 +198,24 @@ mod tests {
         ready.clear();
         poller.poll(&mut ready).expect("poll");
         assert!(ready.is_empty(), "the wake-up was consumed");
+    }
+
+    #[test]
+    fn an_alarm_wakes_once_and_a_new_period_holds_at_once() {
+        let mut poller = Poller::new(Duration::from_hours(1), 8).expect("epoll");
+        let woken_by = |poller: &mut Poller| {
+            let mut ready: Vec<Ready> = Vec::new();
+            let deadline = std::time::Instant::now() + Duration::from_secs(10);
+            while ready.is_empty() && std::time::Instant::now() < deadline {
+                poller.poll(&mut ready).expect("poll");
+            }
+            ready.iter().map(|r| r.source).collect::<Vec<_>>()
+        };
+        poller.wake_in(Duration::from_millis(1)).expect("an alarm");
+        assert_eq!(woken_by(&mut poller), [Source::Wake]);
+        poller
+            .set_tick(Duration::from_millis(1))
+            .expect("a new period");
+        assert_eq!(woken_by(&mut poller), [Source::Timer]);
     }
 }

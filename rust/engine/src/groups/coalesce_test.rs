@@ -1,0 +1,136 @@
+//! Which frames share a write, over sockets that keep the bounds of writes.
+
+use super::{Groups, Slice};
+use crate::config::Coalesce;
+use crate::connection::{Connection, Phase};
+use crate::io::{Io, IoLimits};
+use crate::run::Class;
+use crate::system::Poller;
+use imfast_session::Session;
+use imfast_wire::frames::server::{ServerBody, ServerFrame};
+use rustix::fd::OwnedFd;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use std::time::{Duration, Instant};
+
+/// Sizes of what was written to a socket since the last call.
+fn writes_to(peer: &OwnedFd) -> Vec<usize> {
+    let mut sizes = Vec::new();
+    let mut buffer = [0u8; 4096];
+    while let Ok(count) = rustix::io::read(peer, &mut buffer) {
+        sizes.push(count);
+    }
+    sizes
+}
+
+struct Fixture {
+    io: Io,
+    groups: Groups,
+    group: u32,
+    peers: Vec<OwnedFd>,
+}
+
+impl Fixture {
+    fn new(coalesce: Coalesce, subscribers: usize) -> Self {
+        let limits = IoLimits {
+            send_queue_bytes: 1 << 20,
+            send_queue_frames: 1 << 10,
+            connections_max: subscribers,
+        };
+        let mut io = Io::new(
+            Poller::new(Duration::from_hours(1), 8).expect("epoll"),
+            limits,
+        );
+        let mut groups = Groups::new(coalesce);
+        let group = groups.insert("t\0g.x", 0, 1, 1);
+        let mut peers = Vec::new();
+        for _ in 0..subscribers {
+            let (ours, theirs) = socketpair(
+                AddressFamily::UNIX,
+                SocketType::SEQPACKET,
+                SocketFlags::NONBLOCK,
+                None,
+            )
+            .expect("socketpair");
+            let mut connection = Connection::new(ours, Session::tcp());
+            connection.phase = Phase::Connected;
+            let slot = io.connections.insert(connection).slot;
+            groups.subscribe(&mut io, group, slot);
+            peers.push(theirs);
+        }
+        Self {
+            io,
+            groups,
+            group,
+            peers,
+        }
+    }
+
+    fn append(&mut self, position: u64) {
+        let frame = ServerFrame::push(ServerBody::Pong {
+            server_time_ms: 1_000_000,
+        });
+        self.groups
+            .append(self.group, &frame, Class::Durable(position));
+    }
+
+    /// Works everything off that is due, and returns the sizes of the writes to each subscriber.
+    fn run(&mut self, now_ms: u64) -> Vec<Vec<usize>> {
+        let bounds = Slice {
+            sockets: usize::MAX,
+            deadline: Instant::now(),
+            now_ms,
+        };
+        let mut due = Vec::new();
+        while self.groups.run(&mut self.io, bounds, &mut due) {}
+        self.peers.iter().map(writes_to).collect()
+    }
+
+    /// Bytes that wait, encoded, in all encodings together.
+    fn encoded(&self) -> usize {
+        let entry = self.groups.get(self.group).expect("the group");
+        entry.open.buffers.iter().map(Vec::len).sum()
+    }
+}
+
+fn frame_bytes() -> usize {
+    let mut fixture = Fixture::new(Coalesce::Adaptive, 1);
+    fixture.append(1);
+    fixture.run(0)[0][0]
+}
+
+#[test]
+fn frames_of_a_tick_are_one_write_and_encoded_once_for_all_subscribers() {
+    let mut fixture = Fixture::new(Coalesce::Adaptive, 20);
+    for position in 1..=32 {
+        fixture.append(position);
+    }
+    assert_eq!(fixture.encoded(), 32 * frame_bytes());
+    assert_eq!(fixture.run(0), vec![vec![32 * frame_bytes()]; 20]);
+}
+
+#[test]
+fn without_coalescing_each_frame_is_a_write() {
+    let mut fixture = Fixture::new(Coalesce::Never, 3);
+    for position in 1..=4 {
+        fixture.append(position);
+    }
+    assert_eq!(fixture.run(0), vec![vec![frame_bytes(); 4]; 3]);
+}
+
+#[test]
+fn frames_wait_for_others_as_long_as_told_and_no_longer() {
+    let mut fixture = Fixture::new(Coalesce::Within(5), 2);
+    let nothing: Vec<Vec<usize>> = vec![Vec::new(); 2];
+    fixture.append(1);
+    assert_eq!(fixture.run(100), nothing);
+    assert_eq!(fixture.groups.held_until_ms(), Some(105));
+    fixture.append(2);
+    assert_eq!(fixture.run(104), nothing);
+    assert_eq!(fixture.groups.lowest_unfinished(0), Some(1));
+    assert_eq!(fixture.run(105), vec![vec![2 * frame_bytes()]; 2]);
+    assert_eq!(fixture.groups.held_until_ms(), None);
+    // The next one starts anew.
+    fixture.append(3);
+    assert_eq!(fixture.run(106), nothing);
+    assert_eq!(fixture.groups.held_until_ms(), Some(111));
+}
