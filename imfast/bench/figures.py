@@ -176,4 +176,6 @@ def _committed(known: _Known, latency: Result, limit: Limit) -> Figure:
 
 
 def _with_unit(value: float, unit: str) -> str:
+    if unit == "ms" and value >= 1000:
+        value, unit = value / 1000, "s"
     return f"{short(value)}{'' if unit.startswith('/') else ' '}{unit}".rstrip()

@@ -35,7 +35,11 @@ def progress(total_seconds: float) -> Progress:
 
 
 def _text(event: dict[str, Any]) -> str:
-    return f"{event['connections']:,} connections, {short(event['per_second'])}/s received"
+    """What every scenario tells in words; of one that checks, its counts as they are."""
+    if "per_second" in event:
+        return f"{event['connections']:,} connections, {short(event['per_second'])}/s received"
+    counts = {name: value for name, value in event.items() if isinstance(value, int)}
+    return ", ".join(f"{value} {name}" for name, value in counts.items())
 
 
 class _Lines:
@@ -54,7 +58,8 @@ class _Lines:
         print(text, file=sys.stderr, flush=True)
 
     def show(self, event: dict[str, Any]) -> None:
-        self.say(f"{event['seconds']:6.1f} s  {_text(event)}")
+        since = f"{event['seconds']:6.1f} s  " if "seconds" in event else ""
+        self.say(since + _text(event))
 
 
 class _Bar:
@@ -83,4 +88,5 @@ class _Bar:
         self._progress.update(self._task, description=text)
 
     def show(self, event: dict[str, Any]) -> None:
-        self._progress.update(self._task, completed=event["seconds"], description=_text(event))
+        completed = event.get("seconds")
+        self._progress.update(self._task, completed=completed, description=_text(event))

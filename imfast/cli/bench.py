@@ -224,8 +224,10 @@ def _follow(
                     # It holds its connections until its input ends.
                     threading.Timer(options["seconds"], let_go).start()
             case "progress":
-                samples.append(Sample(event["seconds"], event["per_second"]))
                 shown.show(event)
+                # A scenario that checks what arrives counts, and tells no rate.
+                if "per_second" in event:
+                    samples.append(Sample(event["seconds"], event["per_second"]))
             case "result":
                 return {**event, **held}, samples
     raise AssertionError("events end with the result or an exception")

@@ -100,6 +100,14 @@ async def test_direct_messages_over_tcp_stand_beside_the_relay_and_the_disk(shar
     assert "write + fdatasync of 1 KiB" in table
 
 
+async def test_promises_are_checked_and_what_was_counted_is_shown(shared: Server):
+    code, table, errors = await bench(shared, "verify", "--rate", "100", *SHORT)
+    assert code == 3 * ("VOID" in table), errors
+    assert re.search(r"^delivered +\d", table, re.MULTILINE)
+    assert "lost" not in table
+    assert "limit: none for this scenario" in table
+
+
 async def test_idle_connections_are_held_and_their_memory_is_measured(shared: Server):
     code, table, errors = await bench(shared, "idle", *SHORT, "--no-limit")
     assert code == 0, errors
@@ -129,8 +137,11 @@ async def test_interrupt_ends_the_command_and_all_of_its_processes(shared: Serve
     long = ("--connections", "40", "--seconds", "60", "--processes", "2")
     process = await started(shared, "direct", *long, "--no-limit")
     assert process.stderr is not None
-    while b"received" not in await process.stderr.readline():
-        assert process.returncode is None
+    said = b""
+    while b"received" not in said:
+        line = await process.stderr.readline()
+        assert line, f"ended early: {said.decode()}"
+        said += line
     below = psutil.Process(process.pid).children(recursive=True)
     assert len(below) >= 3, "the generator and its two processes"
     process.send_signal(signal.SIGINT)

@@ -99,11 +99,11 @@ def test_every_verb_of_a_mix_has_its_own_lines():
 
 
 def test_scenario_that_checks_shows_what_it_checked_and_how_long_things_were_away():
-    outages = {"count": 2, "p99_us": 400_000.0, "max_us": 450_000.0}
+    outages = {"count": 2, "p99_us": 400_000.0, "max_us": 1_450_000.0}
     checked = {"wrong": False, "delivered": 1200, "breaks": 4, "outages": outages}
     found = {figure.name: figure.text for figure in figures_of(checked, None)}
     assert found["delivered"] == "1.2 k"
-    assert found["outage, longest"] == "450 ms"
+    assert found["outage, longest"] == "1.45 s"
 
 
 def test_processor_time_that_was_not_measured_is_no_figure():
