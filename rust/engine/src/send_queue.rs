@@ -70,8 +70,9 @@ pub(crate) struct BufferPool {
     queues: Vec<Box<SendQueue>>,
 }
 
-/// Places of a ring that is kept for reuse; one that grew in a burst goes back to the allocator.
-const RING: usize = 64;
+/// Places of a ring that is kept for reuse, as much memory as a buffer that is pooled; one that grew
+/// more in a burst goes back to the allocator.
+const RING: usize = POOLED / size_of::<Chunk>();
 /// Buffers kept after a burst; the rest goes back to the allocator.
 const POOL_KEEPS: usize = 256;
 
