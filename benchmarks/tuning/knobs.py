@@ -85,7 +85,7 @@ KNOBS = (
     Knob("fan_out_slice_s", ("0.1ms", "0.3ms", "1ms", "3ms", "10ms"), FAN_OUT),
     Knob("compression", ("off", "on"), FAN_OUT),
     Knob("batch_commands_max", ("16", "64", "256", "1024", "4096"), BURSTS),
-    Knob("batch_bytes_max", ("64KiB", "256KiB", "1MiB", "4MiB"), BURSTS),
+    Knob("batch_bytes_max", ("160KiB", "512KiB", "4MiB", "16MiB"), BURSTS),
     Knob("inbox_bytes_max", ("1MiB", "8MiB", "64MiB"), BURSTS),
     Knob("segment_bytes", ("1MiB", "4MiB", "16MiB", "64MiB"), BURSTS),
     Knob("events_per_tick", ("8", "32", "128", "512", "2048"), SINGLE),

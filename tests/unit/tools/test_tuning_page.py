@@ -12,8 +12,10 @@ from types import ModuleType
 import pytest
 
 from benchmarks.tuning.figures import KnobFigures, Measures
+from benchmarks.tuning.knobs import KNOBS, Knob
 from benchmarks.tuning.plot import panels, picture, table
 from imfast.config import options
+from imfast.config.load import load
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs/tuning.md"
@@ -45,6 +47,13 @@ def test_every_plot_of_the_page_was_measured():
     figures = json.loads((ROOT / "docs/tuning/figures.json").read_text())
     drawn = {path.stem for path in (ROOT / "docs/tuning").glob("*.svg")}
     assert shown == drawn == set(figures)
+
+
+@pytest.mark.parametrize("knob", KNOBS, ids=lambda knob: knob.option)
+def test_server_takes_every_value_that_is_tried(knob: Knob):
+    assert knob.option in options()
+    for value in knob.values:
+        load({knob.option: value, "data_dir": "nowhere"})
 
 
 def figures(measures: dict[str, list[float]]) -> KnobFigures:
