@@ -15,6 +15,14 @@ LOCKED ?= --locked
 PYTEST_ARGS ?=
 SERVE_ARGS ?=
 FUZZ_SECONDS ?= 60
+SOAK_SECONDS ?= 3600
+SOAK_KILL_EVERY ?= 60
+SOAK_RATE ?= 10000
+SOAK_JSON ?= .benchmarks/soak.json
+SOAK_ARGS ?=
+KILLS ?= 100
+CHAOS_STATE ?= .benchmarks/chaos.json
+CHAOS_ARGS ?=
 # Where inputs that reach new code gather; rust/fuzz/corpus holds a small selection of them.
 FUZZ_FOUND = $(CARGO_TARGET_DIR)/fuzz-corpus
 
@@ -108,6 +116,18 @@ tuning: $(DEVELOP) $(BUILT) ## Measure what each knob does, and renew docs/tunin
 	@[[ $(PROFILE) == release ]] || { echo "tuning measures release builds only" >&2; exit 1; }
 	$(VENV)/bin/python -m benchmarks.tuning.measure
 	$(VENV)/bin/python tools/tuning_page.py
+
+# An hour; SOAK_SECONDS=300 SOAK_KILL_EVERY=45 is the short one.
+.PHONY: soak
+soak: $(DEVELOP) $(BUILT) ## Kill a server under load again and again; outages and availability
+	@[[ $(PROFILE) == release ]] || { echo "soak measures release builds only" >&2; exit 1; }
+	$(VENV)/bin/python -m benchmarks.soak --seconds $(SOAK_SECONDS) --rate $(SOAK_RATE) \
+		--kill-every $(SOAK_KILL_EVERY) --json $(SOAK_JSON) $(SOAK_ARGS)
+
+# Goes on where $(CHAOS_STATE) says that it stopped.
+.PHONY: chaos
+chaos: $(DEVELOP) $(BUILT) ## Kill at random moments, KILLS in all, and check every number
+	$(VENV)/bin/python -m benchmarks.soak.chaos --kills $(KILLS) --state $(CHAOS_STATE) $(CHAOS_ARGS)
 
 .PHONY: fuzz
 fuzz: ## Fuzz every decoder and state machine, FUZZ_SECONDS each (needs nightly Rust and cargo-fuzz)

@@ -1,0 +1,1 @@
+"""Runs that kill a server under load and say what its clients noticed."""

@@ -1,0 +1,33 @@
+"""Ways to end parts of a server, and what each of them touches."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+
+from benchmarks.soak.figures import Kill
+from benchmarks.soak.service import Service
+
+__all__ = ["KINDS", "kill"]
+
+KINDS = ("a worker", "all workers", "the supervisor")
+
+
+async def kill(service: Service, kind: str, fate: random.Random) -> Kill:
+    """Kill, and wait until the server says that it is ready again."""
+    workers = service.workers()
+    victims = [fate.choice(workers)] if kind == "a worker" else workers
+    done = Kill(
+        kind,
+        time.monotonic(),
+        frozenset(victim.server for victim in victims),
+        frozenset(partition for victim in victims for partition in victim.partitions),
+    )
+    if kind == "the supervisor":
+        service.kill_supervisor()
+    else:
+        service.signal([victim.pid for victim in victims], signal.SIGKILL)
+    await service.wait_ready(frozenset(victim.pid for victim in victims))
+    done.ready_after = time.monotonic() - done.at
+    return done
