@@ -1,13 +1,15 @@
 """What the supervisor tells a worker at its start, and how the two speak afterwards.
 
-**Start.** A worker is started as ``python -P -m imfast.worker FD``. FD is a memory file that holds
-the `WorkerDocument` as JSON. All other descriptors are named in the document, inherited, and set
-non-blocking:
+**Start.** A worker is started as ``python -P -m imfast.worker FD``. FD is a pipe to whose end it
+reads the `WorkerDocument` as JSON: at once, or, where the worker is a spare, when another one has
+died. An end without a document means that the spare is not needed. All other descriptors are named
+in the document, inherited, and set non-blocking:
 
 - `http[i]`, `tcp[i]`: the listening sockets of worker i, for every i. A worker accepts on its own,
   and on a sibling's while it is told to adopt them.
-- `links`: its own listening Unix socket; worker i is reached at `link_paths[i]`. The socket stays
-  open over restarts: who connects while the worker is away waits in its accept queue.
+- `links`: its own listening Unix socket, of those of all that it inherits; worker i is reached at
+  `link_paths[i]`. The socket stays open over restarts: who connects while the worker is away waits
+  in its accept queue.
 - `control`: a connected Unix stream socket, one JSON object a line.
 - `routes`: the shared route table.
 
@@ -119,10 +121,14 @@ class WorkerDocument:
         )
 
     @classmethod
-    def read(cls, descriptor: int) -> WorkerDocument:
-        """Reads the document from an inherited descriptor and closes it."""
+    def read(cls, descriptor: int) -> WorkerDocument | None:
+        """Reads the document from an inherited descriptor and closes it; waits until it is there.
+
+        None when there will be none: the worker was a spare, and is not needed any more.
+        """
         with os.fdopen(descriptor, "rb") as file:
-            return cls.decode(file.read())
+            text = file.read()
+        return cls.decode(text) if text else None
 
 
 def partitions_of(index: int, workers: int, partitions: int) -> tuple[int, ...]:

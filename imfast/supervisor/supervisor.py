@@ -24,6 +24,7 @@ from imfast.supervisor.control import ControlError, Fatal, Ready
 from imfast.supervisor.listeners import Links, Listeners
 from imfast.supervisor.routes import RouteTable
 from imfast.supervisor.slot import Slot
+from imfast.supervisor.spare import Spare
 from imfast.supervisor.worker_process import WORKER_COMMAND, WorkerProcess
 
 __all__ = ["Supervisor", "Timing"]
@@ -86,6 +87,8 @@ class Supervisor:
         self._routes = routes
         self._on_change = on_change
         self._command = command
+        self._spare = Spare(self._start)
+        self._refilling: asyncio.Task[None] | None = None
         self._timing = timing or Timing()
         self._was_ready = False
         """Whether all workers have been ready at once."""
@@ -123,6 +126,7 @@ class Supervisor:
             await self._drain(keepers)
         finally:
             self._signal_all(signal.SIGKILL)
+            await self._close_spare()
             for task in (*keepers, watch, stopping):
                 task.cancel()
             results = await asyncio.gather(watch, *keepers, return_exceptions=True)
@@ -163,18 +167,12 @@ class Supervisor:
         slot.still_s = 0.0
         slot.beats = self._routes.beats(slot.index)
         try:
-            process = await WorkerProcess.start(
-                self._command,
-                lambda control: self._document(slot, control),
-                [
-                    *self._listeners.descriptors,
-                    self._links.sockets[slot.index].fileno(),
-                    self._routes.descriptor,
-                ],
-            )
+            process = await self._spare.take() or await self._start()
         except OSError as error:
             log.error("worker_not_started", server=slot.server, error=str(error))
             return None
+        with suppress(OSError):  # it has ended already, which is seen below
+            process.give(lambda control: self._document(slot, control))
         slot.process = process
         log.info("worker_started", server=slot.server, pid=process.pid)
         if self._stopping.is_set():  # told to stop while it was being started
@@ -188,6 +186,22 @@ class Supervisor:
             listening.cancel()
             process.control.close()
         return status
+
+    async def _start(self) -> WorkerProcess:
+        """Starts a worker that may become any slot's."""
+        return await WorkerProcess.start(
+            self._command,
+            [
+                *self._listeners.descriptors,
+                *(link.fileno() for link in self._links.sockets),
+                self._routes.descriptor,
+            ],
+        )
+
+    async def _close_spare(self) -> None:
+        if self._refilling is not None:
+            await self._refilling
+        await self._spare.close()
 
     async def _listen(self, slot: Slot, process: WorkerProcess) -> None:
         try:
@@ -241,6 +255,9 @@ class Supervisor:
         self._share_listeners()
         if all_ready:
             self._on_change()
+            # Only now: a spare must not take the processor from a worker that is started.
+            if self._refilling is None or self._refilling.done():
+                self._refilling = asyncio.create_task(self._spare.refill())
 
     def _share_listeners(self) -> None:
         """Lets a sibling accept for every worker that is away, so that nobody waits for it."""
@@ -299,6 +316,7 @@ class Supervisor:
     async def _drain(self, keepers: Sequence[asyncio.Task[None]]) -> None:
         drain_s = self._settings.drain_s
         log.info("draining", drain_s=drain_s)
+        await self._close_spare()  # it has the listeners too
         # Whoever connects from now on is refused, not left in a queue that nobody empties.
         self._listeners.close()
         for slot in self.slots:

@@ -13,6 +13,8 @@ from imfast.worker.parent import die_with_parent
 def main() -> int:
     """Serves until told to stop; returns the exit status."""
     document = WorkerDocument.read(int(sys.argv[1]))
+    if document is None:
+        return 0
     die_with_parent(document.supervisor_pid)
     return run_worker(document)
 

@@ -25,7 +25,10 @@ BEAT_S = 0.05
 
 
 def main() -> None:
-    document = json.loads(os.fdopen(int(sys.argv[1]), "rb").read())
+    text = os.fdopen(int(sys.argv[1]), "rb").read()
+    if not text:  # a spare that nobody needed
+        sys.exit(0)
+    document = json.loads(text)
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     if os.getppid() != document["supervisor_pid"]:
         sys.exit(0)

@@ -56,6 +56,39 @@ def test_killed_worker_is_replaced_and_the_ready_file_rewritten(start: Start):
     assert [worker["restarts"] for worker in status["workers"]] == [1, 0]
 
 
+def children(pid: int) -> set[int]:
+    return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+
+
+def three(present: set[int]) -> set[int] | None:
+    """Two workers and the spare."""
+    return present if len(present) == 3 else None
+
+
+def test_dead_worker_is_replaced_by_one_that_was_waiting(start: Start):
+    server = start()
+    before = server.ready()
+    present = eventually(lambda: three(children(server.process.pid)))
+    [spare] = present - set(pids(before))
+    os.kill(pids(before)[1], signal.SIGKILL)
+    after = server.ready_with(lambda ready: pids(ready)[1] != pids(before)[1])
+    assert pids(after)[1] == spare
+    eventually(lambda: len(children(server.process.pid)) == 3)
+
+
+def test_spare_that_dies_is_no_loss(start: Start):
+    server = start()
+    before = server.ready()
+    present = eventually(lambda: three(children(server.process.pid)))
+    [spare] = present - set(pids(before))
+    os.kill(spare, signal.SIGKILL)
+    eventually(lambda: not is_alive(spare))
+    assert server.ready() == before
+    os.kill(pids(before)[0], signal.SIGKILL)
+    after = server.ready_with(lambda ready: pids(ready)[0] != pids(before)[0])
+    assert pids(after)[1] == pids(before)[1]
+
+
 def test_worker_that_keeps_dying_is_restarted_ever_later(start: Start):
     server = start()
     for incarnation in range(2, 6):
