@@ -4,7 +4,9 @@
  *
  * Prints its port, accepts that many connections, and sends round after round until the other end
  * closes. Then it prints frames sent and CPU seconds as JSON. `frames` may be a fraction: 1.25 is
- * one frame in three rounds and two in the fourth. With rate=R it sends R rounds a second. */
+ * one frame in three rounds and two in the fourth. With rate=R it sends R rounds a second. Frames of
+ * 16 bytes and more hold what a server's do: a length and a `ServerFrame` of imfast.proto with a
+ * `message` of zeros, so that a client that looks into them has something to read. */
 #include "loopback.h"
 
 static void wait_until(double at) {
@@ -12,6 +14,24 @@ static void wait_until(double at) {
     if (left <= 0) return;
     struct timespec t = {.tv_sec = (time_t)left, .tv_nsec = (long)((left - (double)(time_t)left) * 1e9)};
     nanosleep(&t, NULL);
+}
+
+/* Protobuf's variable-length number; returns the byte behind it. */
+static uint8_t *varint(uint8_t *at, size_t value) {
+    for (; value > 127; value >>= 7) *at++ = (uint8_t)(value | 128);
+    *at++ = (uint8_t)value;
+    return at;
+}
+
+/* What is left of `room` bytes behind the number that says so. */
+static size_t behind_length(size_t room) { return room - (room > 128 ? room > 16386 ? 3 : 2 : 1); }
+
+static void write_payload(uint8_t *at, size_t bytes) {
+    if (bytes < 12) return;
+    size_t frame = behind_length(bytes);
+    at = varint(at, frame);
+    *at++ = 0x82, *at++ = 0x01; /* field 16, length-delimited */
+    varint(at, behind_length(frame - 2));
 }
 
 int main(int argc, char **argv) {
@@ -34,6 +54,8 @@ int main(int argc, char **argv) {
             frame[2] = (uint8_t)((bytes - 4) >> 8);
             frame[3] = (uint8_t)(bytes - 4);
         }
+        size_t header = bytes - 2 < 126 ? 2 : 4;
+        write_payload(frame + header, bytes - header);
     }
     int port, listener = listen_loopback(&port);
     printf("%d\n", port);

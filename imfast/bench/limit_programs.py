@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -59,12 +60,19 @@ class LimitPrograms:
             raise LimitsUnavailableError(f"cannot be built: {error.stderr[-500:]}") from None
 
     def fan_out(
-        self, *, connections: int, frames: float, size: int, ms: int, rate: float = 0
+        self,
+        *,
+        connections: int,
+        frames: float,
+        size: int,
+        ms: int,
+        rate: float = 0,
+        receive: Callable[[int], Figures] | None = None,
     ) -> Figures:
         """Pre-framed sends of `frames` frames (in the mean) of `size` bytes: what the sink counts.
 
-        `rate`: rounds of all connections a second; 0: as fast as it goes. The sender's own
-        figures are under `sender`.
+        `rate`: rounds of all connections a second; 0: as fast as it goes. `receive`: counts in
+        place of the sink, given the sender's port. The sender's own figures are under `sender`.
         """
         given = {"connections": connections, "frames": frames, "bytes": size, "rate": rate}
         with subprocess.Popen(  # noqa: S603 - our own program
@@ -72,7 +80,10 @@ class LimitPrograms:
         ) as sender:
             lines = cast(IO[str], sender.stdout)
             port = int(lines.readline())
-            figures = self.run("sink", port=port, connections=connections, ms=ms)
+            if receive:
+                figures = receive(port)
+            else:
+                figures = self.run("sink", port=port, connections=connections, ms=ms)
             figures["sender"] = json.loads(lines.readline())
         return figures
 

@@ -17,6 +17,7 @@ mod latencies;
 mod limits;
 mod lines;
 mod measure;
+mod memory;
 mod options;
 mod pace;
 mod poller;

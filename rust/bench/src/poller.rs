@@ -49,7 +49,6 @@ impl Poller {
         epoll::add(&self.epoll, fd, data, flags(writable)).doing("epoll_ctl")
     }
 
-    #[allow(dead_code, reason = "for scenarios that reconnect")]
     /// Takes a socket out that stays open.
     pub(crate) fn remove(&self, fd: impl AsFd) -> Result<(), Failure> {
         epoll::delete(&self.epoll, fd).doing("epoll_ctl")

@@ -6,13 +6,14 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::connection::{Connection, Read};
-use crate::failure::Failure;
+use crate::failure::{Doing as _, Failure};
 use crate::latencies::Latencies;
 use crate::poller::{Poller, Ready, ready};
 use crate::tcp_info;
 use crate::transport::{Incoming, Transport};
 use imfast_wire::frames::client::ClientFrame;
 use open::{Dial, Stage};
+use rustix::net::sockopt;
 
 /// A connection's name and token.
 #[derive(Debug, Clone)]
@@ -64,7 +65,6 @@ impl<T: Transport> Pool<T> {
         self.ready
     }
 
-    #[allow(dead_code, reason = "for scenarios that reconnect")]
     pub(crate) fn is_ready(&self, index: usize) -> bool {
         self.stages[index] == Stage::Ready
     }
@@ -72,6 +72,12 @@ impl<T: Transport> Pool<T> {
     /// Segments with data that the server sent to connection `index`, of all time.
     pub(crate) fn segments_received(&self, index: usize) -> Result<u64, Failure> {
         tcp_info::segments_received(&self.connections[index].fd)
+    }
+
+    /// Bounds what the kernel holds for connection `index` until it is read.
+    pub(crate) fn set_receive_buffer(&self, index: usize, bytes: usize) -> Result<(), Failure> {
+        let socket = &self.connections[index].fd;
+        sockopt::set_socket_recv_buffer_size(socket, bytes).doing("SO_RCVBUF")
     }
 
     /// Waits until `at_ns` at the latest; fills `events` with what is ready.

@@ -16,10 +16,10 @@ const STALL: Stall = Stall {
 
 fn direct(name: &str, port: u16, arguments: &[&str]) -> Value {
     let tokens = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
-    std::fs::write(&tokens, "ann ann\nbob bob\n").expect("a writable directory");
+    std::fs::write(&tokens, "ann ann\nbob bob\ncat cat\ndan dan\n").expect("a writable directory");
     let done = Command::new(env!("CARGO_BIN_EXE_imfast-bench"))
         .args(["direct", "--transport", "tcp", "--port", &port.to_string()])
-        .args(["--warmup", "0.2", "--seconds", "1.5"])
+        .args(["--warmup", "0.2", "--seconds", "1.5", "--progress"])
         .arg("--tokens")
         .arg(tokens)
         .args(arguments)
@@ -75,4 +75,27 @@ fn a_generator_that_cannot_keep_its_rate_says_that_it_is_saturated() {
     assert_eq!(result["saturated"].as_bool(), Some(true), "{result}");
     let result = direct("easy", serve(None), &["--rate", "50"]);
     assert_eq!(result["saturated"].as_bool(), Some(false), "{result}");
+}
+
+#[test]
+fn several_processes_start_together_and_count_every_message_once() {
+    let two = ["--processes", "2"];
+    let result = direct("two", serve(None), &[&two[..], &["--window", "8"]].concat());
+    assert_eq!(result["connections"].as_u64(), Some(4));
+    assert!(result["messages"].as_u64() > Some(0), "{result}");
+    for nothing in ["lost", "surplus", "unanswered", "own_unseen", "failed"] {
+        assert_eq!(result[nothing].as_i64(), Some(0), "{nothing}: {result}");
+    }
+    let seconds = result["per_second"].as_array().expect("rates");
+    assert_eq!(seconds.len(), 1, "{result}");
+}
+
+#[test]
+fn one_saturated_process_of_several_makes_the_result_saturated() {
+    let result = direct(
+        "slow-two",
+        serve(None),
+        &["--processes", "2", "--rate", "2000", "--burn-us", "3000"],
+    );
+    assert_eq!(result["saturated"].as_bool(), Some(true), "{result}");
 }

@@ -23,9 +23,8 @@ pub(super) enum Stage {
     Greeted,
     Authenticating,
     Ready,
-    #[allow(dead_code, reason = "for scenarios that reconnect")]
-    /// Given up: nothing that happens to it matters.
-    Retired,
+    /// Left alone: nothing is read, and nothing that happens to it matters.
+    Paused,
 }
 
 /// Where connections go, and from where.
@@ -108,7 +107,6 @@ impl<T: Transport> Pool<T> {
         Ok(pool)
     }
 
-    #[allow(dead_code, reason = "for scenarios that reconnect")]
     /// Drops connection `index` without a word, if there still is one, and begins to open it
     /// again; [`Self::handle`] takes it further, and hands on what follows `connected`. `sync` is
     /// the token that its `connect` carries; empty: from now on.
@@ -125,14 +123,21 @@ impl<T: Transport> Pool<T> {
         Ok(())
     }
 
-    #[allow(dead_code, reason = "for scenarios that reconnect")]
-    /// Gives up a connection: it stays as it is, and nothing is read from it any more.
-    pub(crate) fn retire(&mut self, index: usize) -> Result<(), Failure> {
-        self.leave(index, Stage::Retired);
+    /// Leaves a connection alone: it stays open, and nothing is read from it any more.
+    pub(crate) fn pause(&mut self, index: usize) -> Result<(), Failure> {
+        self.leave(index, Stage::Paused);
         self.poller.remove(&self.connections[index].fd)
     }
 
-    #[allow(dead_code, reason = "for scenarios that reconnect")]
+    /// Reads a paused connection again.
+    pub(crate) fn resume(&mut self, index: usize) -> Result<(), Failure> {
+        self.stages[index] = Stage::Ready;
+        self.ready += 1;
+        let connection = &self.connections[index];
+        self.poller
+            .add(&connection.fd, index, connection.has_waiting())
+    }
+
     fn leave(&mut self, index: usize, stage: Stage) {
         self.ready -= usize::from(self.stages[index] == Stage::Ready);
         self.stages[index] = stage;

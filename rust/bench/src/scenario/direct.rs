@@ -14,7 +14,7 @@ use imfast_wire::frames::server::ServerBody;
 use serde_json::{Map, Value, json};
 
 use super::loops::{Phase, Phases};
-use super::message::Messages;
+use super::message::{Messages, Stamp};
 use super::{Scenario, Stage};
 use crate::failure::Failure;
 use crate::latencies::Latencies;
@@ -154,7 +154,7 @@ fn run<T: Transport>(mut stage: Stage<'_, T>) -> Result<Outcome, Failure> {
                 let index = (number % (pairs as u64 * 2)) as usize;
                 burn(options.burn);
                 let mut batch = pool.batch();
-                batch.add(&messages.next(tally.sent + 1, peer(users, index), at_ns));
+                batch.add(&messages.next(tally.sent + 1, peer(users, index), Stamp::default()));
                 batch.send(index)?;
                 tally.sent(index, at_ns);
                 lag.record(now_ns() - at_ns);
@@ -245,7 +245,7 @@ fn refill<T: Transport>(
     let mut batch = pool.batch();
     for left in (0..room).rev() {
         burn(options.burn);
-        batch.add(&messages.next(tally.sent + 1, peer(users, index), now));
+        batch.add(&messages.next(tally.sent + 1, peer(users, index), Stamp::default()));
         tally.sent(index, now);
         if !options.batch || left == 0 {
             batch.send(index)?;

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::groups;
 use super::loops::{Phase, Phases};
-use super::message::{Messages, stamp_ns};
+use super::message::{Messages, Stamp};
 use super::{Scenario, Stage};
 use crate::board::Board;
 use crate::failure::Failure;
@@ -46,7 +46,8 @@ impl Scenario for FanOut {
     }
 
     fn run<T: Transport>(stage: Stage<'_, T>, group: String) -> Result<Outcome, Failure> {
-        run(stage, &group)
+        let silent = 0;
+        run(stage, &group, silent).map(|(outcome, _)| outcome)
     }
 
     fn derive(outcome: &Outcome, fields: &mut Map<String, Value>) {
@@ -78,6 +79,8 @@ impl Scenario for FanOut {
 /// What arrived.
 struct Arrivals {
     publishers: usize,
+    /// Connections before the first subscriber.
+    apart: usize,
     /// Messages at subscribers.
     total: u64,
     /// That subscribers read, framing and other frames included.
@@ -91,7 +94,13 @@ struct Arrivals {
     measure_from_ns: u64,
 }
 
-fn run<T: Transport>(mut stage: Stage<'_, T>, group: &str) -> Result<Outcome, Failure> {
+/// Publishes to `group`, which is empty where there is no publisher, and counts. The `silent`
+/// connections behind the publishers are left alone, and counted nowhere.
+pub(super) fn run<'a, T: Transport>(
+    mut stage: Stage<'a, T>,
+    group: &str,
+    silent: usize,
+) -> Result<(Outcome, Stage<'a, T>), Failure> {
     let (transport, options) = (stage.transport, stage.options);
     let publishers = if group.is_empty() {
         0
@@ -100,9 +109,14 @@ fn run<T: Transport>(mut stage: Stage<'_, T>, group: &str) -> Result<Outcome, Fa
     };
     let board = stage.board.take();
     let pool = &mut stage.pool;
-    let subscribers = (pool.len() - publishers) as u64;
+    let apart = if group.is_empty() {
+        0
+    } else {
+        publishers + silent
+    };
+    let subscribers = (pool.len() - apart) as u64;
     let mut messages = Messages::new(options);
-    let mut arrivals = Arrivals::new(publishers);
+    let mut arrivals = Arrivals::new(publishers, apart);
     let mut phases = Phases::new(options, stage.start_ns, pool.len());
     let open_loop = options.rate.is_some();
     let mut pace = options
@@ -200,7 +214,7 @@ fn run<T: Transport>(mut stage: Stage<'_, T>, group: &str) -> Result<Outcome, Fa
             let at = event.index.unwrap_or(0);
             let now = if open_loop { now_ns() } else { 0 };
             let bytes = pool.handle(*event, |frame| arrivals.take(transport, at, frame, now))?;
-            if at >= publishers {
+            if at >= apart {
                 arrivals.bytes += bytes as u64;
             }
         }
@@ -225,7 +239,7 @@ fn run<T: Transport>(mut stage: Stage<'_, T>, group: &str) -> Result<Outcome, Fa
     outcome.first_error = arrivals.first_error;
     outcome.distribution("latency", arrivals.latencies);
     outcome.distribution("send_lag", lag);
-    Ok(outcome)
+    Ok((outcome, stage))
 }
 
 /// Counts at one moment.
@@ -240,7 +254,7 @@ struct Mark {
 
 impl Mark {
     fn of<T: Transport>(arrivals: &Arrivals, pool: &Pool<T>) -> Result<Self, Failure> {
-        let segments = (arrivals.publishers..pool.len()).map(|index| pool.segments_received(index));
+        let segments = (arrivals.apart..pool.len()).map(|index| pool.segments_received(index));
         Ok(Self {
             delivered: arrivals.total,
             acked: arrivals.acked,
@@ -260,11 +274,15 @@ fn send<T: Transport>(
     (index, count): (usize, u64),
     at_ns: u64,
 ) -> Result<(), Failure> {
+    let stamp = Stamp {
+        at_ns,
+        ..Stamp::default()
+    };
     let mut batch = pool.batch();
     for left in (0..count).rev() {
         sent[index] += 1;
         burn(options.burn);
-        batch.add(&messages.next(sent[index], Target::Group(group.into()), at_ns));
+        batch.add(&messages.next(sent[index], Target::Group(group.into()), stamp));
         if !options.batch || left == 0 {
             batch.send(index)?;
         }
@@ -273,9 +291,10 @@ fn send<T: Transport>(
 }
 
 impl Arrivals {
-    fn new(publishers: usize) -> Self {
+    fn new(publishers: usize, apart: usize) -> Self {
         Self {
             publishers,
+            apart,
             total: 0,
             bytes: 0,
             answered: vec![0; publishers],
@@ -296,7 +315,7 @@ impl Arrivals {
     #[inline]
     fn take<T: Transport>(&mut self, transport: T, at: usize, frame: &[u8], now_ns: u64) {
         if transport.kind(frame) == Kind::Message {
-            if at >= self.publishers {
+            if at >= self.apart {
                 self.total += 1;
                 if now_ns != 0 {
                     self.record(transport.text(frame), now_ns);
@@ -308,10 +327,10 @@ impl Arrivals {
     }
 
     fn record(&mut self, text: &[u8], now_ns: u64) {
-        if let Some(at_ns) = stamp_ns(text)
-            && at_ns >= self.measure_from_ns
+        if let Some(stamp) = Stamp::read(text)
+            && stamp.at_ns >= self.measure_from_ns
         {
-            self.latencies.record(now_ns.saturating_sub(at_ns));
+            self.latencies.record(now_ns.saturating_sub(stamp.at_ns));
         }
     }
 

@@ -1,5 +1,5 @@
-//! The sends of a run: a body of the wanted size, which begins with the time at which it was to
-//! be sent, and a key that is never used twice.
+//! The sends of a run: a body of the wanted size, which begins with a stamp, and a
+//! key that is never used twice.
 
 use std::fmt::Write as _;
 
@@ -7,13 +7,35 @@ use imfast_wire::frames::client::{Body, ClientFrame, Send, Target, Verb};
 
 use crate::options::Options;
 
-/// Hexadecimal digits of a time at the start of a body; shorter bodies have none.
-const STAMP_BYTES: usize = 16;
+/// What a body begins with, in hexadecimal digits; bodies without room for it have none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Stamp {
+    /// When it was to be sent, in nanoseconds of the monotonic clock.
+    pub at_ns: u64,
+    /// The sender's connection, and what kind of message it is, where a scenario tells them apart.
+    pub sender: u32,
+    pub kind: u8,
+}
 
-/// When a message was to be sent, in nanoseconds of the monotonic clock, by its text.
-#[inline]
-pub(crate) fn stamp_ns(text: &[u8]) -> Option<u64> {
-    let digits: &[u8; STAMP_BYTES] = text.first_chunk()?;
+/// Digits of the three fields.
+const STAMP_BYTES: usize = 16 + 8 + 2;
+
+impl Stamp {
+    /// Reads the stamp at the start of a message's text.
+    #[inline]
+    pub(crate) fn read(text: &[u8]) -> Option<Self> {
+        let digits: &[u8; STAMP_BYTES] = text.first_chunk()?;
+        let (at, rest) = digits.split_at(16);
+        let (sender, kind) = rest.split_at(8);
+        Some(Self {
+            at_ns: number(at)?,
+            sender: number(sender)? as u32,
+            kind: number(kind)? as u8,
+        })
+    }
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
     digits.iter().try_fold(0, |value, digit| {
         let digit = char::from(*digit).to_digit(16)?;
         Some(value << 4 | u64::from(digit))
@@ -23,7 +45,8 @@ pub(crate) fn stamp_ns(text: &[u8]) -> Option<u64> {
 /// Makes sends.
 pub(crate) struct Messages {
     body: String,
-    ephemeral: bool,
+    /// Whether messages are ephemeral.
+    pub ephemeral: bool,
     /// Begins every key; none: sends have no keys.
     run: Option<String>,
     made: u64,
@@ -42,12 +65,17 @@ impl Messages {
         }
     }
 
-    /// The next send to `to`, as request `id`, which was to be sent at `at_ns`.
-    pub(crate) fn next<'a>(&'a mut self, id: u64, to: Target<'a>, at_ns: u64) -> ClientFrame<'a> {
+    /// The next send to `to`, as request `id`.
+    pub(crate) fn next<'a>(&'a mut self, id: u64, to: Target<'a>, stamp: Stamp) -> ClientFrame<'a> {
         self.made += 1;
         if self.body.len() >= STAMP_BYTES {
-            self.body
-                .replace_range(..STAMP_BYTES, &format!("{at_ns:016x}"));
+            let Stamp {
+                at_ns,
+                sender,
+                kind,
+            } = stamp;
+            let digits = format!("{at_ns:016x}{sender:08x}{kind:02x}");
+            self.body.replace_range(..STAMP_BYTES, &digits);
         }
         let mut key = String::new();
         if let Some(run) = &self.run {
@@ -75,16 +103,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_body_has_its_size_and_tells_when_it_was_to_be_sent() {
+    fn a_body_has_its_size_and_begins_with_its_stamp() {
         let mut options = Options::for_tests("fanout");
-        for (bytes, stamp) in [
-            (128, Some(0xfeed_beef)),
-            (16, Some(0xfeed_beef)),
-            (15, None),
-        ] {
+        let stamp = Stamp {
+            at_ns: 0xfeed_beef,
+            sender: 19_999,
+            kind: 3,
+        };
+        for (bytes, found) in [(128, Some(stamp)), (26, Some(stamp)), (25, None)] {
             options.body_bytes = bytes;
             let mut messages = Messages::new(&options);
-            let frame = messages.next(1, Target::User("ann".into()), 0xfeed_beef);
+            let frame = messages.next(1, Target::User("ann".into()), stamp);
             let Verb::Send(Send {
                 body: Body::Text(text),
                 ..
@@ -92,7 +121,7 @@ mod tests {
             else {
                 panic!("a send");
             };
-            assert_eq!((text.len(), stamp_ns(text.as_bytes())), (bytes, stamp));
+            assert_eq!((text.len(), Stamp::read(text.as_bytes())), (bytes, found));
         }
     }
 }

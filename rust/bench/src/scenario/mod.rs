@@ -3,11 +3,15 @@
 mod connect;
 mod direct;
 mod fan_out;
+mod group;
 mod groups;
 mod idle;
 mod loops;
 mod message;
+mod mix;
+mod mixed;
 mod sink;
+mod slow_consumers;
 mod storm;
 mod users;
 mod verify;
@@ -35,6 +39,8 @@ pub(crate) struct Stage<'a, T> {
     pub options: &'a Options,
     /// Those of this process.
     pub users: Rc<[User]>,
+    /// Number of the first of them among those of all processes.
+    pub first: usize,
     /// Those of all processes.
     pub everybody: Rc<[User]>,
     /// What the processes tell each other; none: there is but this one.
@@ -107,6 +113,9 @@ macro_rules! scenarios {
 scenarios! {
     "fanout" => fan_out::FanOut, "publishers send to a group of all others";
     "direct" => direct::Direct, "pairs send to each other";
+    "group" => group::Group, "every member of every group sends to it";
+    "mixed" => mixed::Mixed, "requests of several kinds, by --mix";
+    "slow-consumers" => slow_consumers::SlowConsumers, "a fan-out beside subscribers that stop reading";
     "idle" => idle::Idle, "connect and hold until standard input ends";
     "connect" => connect::Connect, "connect, and measure that";
     "verify" => verify::Verify, "check every number of every conversation, through crashes";
@@ -137,6 +146,7 @@ fn act<S: Scenario, T: Transport>(transport: T, options: &Options) -> Result<Out
         pool,
         options,
         users,
+        first,
         everybody,
         board: options
             .board
