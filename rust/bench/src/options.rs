@@ -48,7 +48,7 @@ const OPTIONS: &str = "\
   --by-server             storm: wait for the server to end them instead
   --mix KIND=SHARE,..     mixed: direct, group, ephemeral, history, read, reconnect
   --stalled K             slow-consumers: subscribers that stop reading [10]
-  --receive-buffer B      slow-consumers: bytes that the kernel holds for each of them [4096]
+  --receive-buffer B      slow-consumers: bytes that the kernel holds for each of them [65536]
   --server NAME           reconnect until `connected` names this worker
   --server-pids P,P       processes whose CPU time and memory are measured
   --concurrency C         connections being opened at once [128]
@@ -138,7 +138,9 @@ impl Options {
             by_server: false,
             mix: "direct=70,group=20,ephemeral=8,reconnect=2".into(),
             stalled: 10,
-            receive_buffer: 4096,
+            // Half of what the kernel doubles it to holds a segment of loopback: with less, what was
+            // sent to a stalled one cannot be read in any sensible time.
+            receive_buffer: 65_536,
             server: None,
             server_pids: Vec::new(),
             concurrency: 128,

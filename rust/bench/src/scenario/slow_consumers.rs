@@ -19,7 +19,7 @@ use crate::transport::Transport;
 const PATIENCE_NS: u64 = 10_000_000_000;
 /// Who gets nothing for so long has all that there is, and was not closed.
 const QUIET_NS: u64 = 1_000_000_000;
-/// Room for what the server's kernel still holds: through a small window it would take minutes.
+/// Room for what the server's kernel still holds.
 const READING_BYTES: usize = 4 << 20;
 
 pub(crate) struct SlowConsumers;
