@@ -37,6 +37,9 @@ impl Scenario for Mixed {
     }
 
     fn prepare<T: Transport>(stage: &mut Stage<'_, T>) -> Result<Vec<String>, Failure> {
+        if !T::GROUPS || !T::ANSWERS {
+            return Err(Failure::Said("this needs groups and answers".into()));
+        }
         let mut made = Vec::new();
         for (number, members) in stage.users.chunks_exact(stage.options.members).enumerate() {
             let others: Vec<&str> = members.iter().skip(1).map(|user| &*user.name).collect();
