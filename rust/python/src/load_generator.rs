@@ -13,6 +13,10 @@ const AGAIN: &str =
 ///
 /// It prints JSON lines to file descriptor 1 and handles no signals: run it in a process of its own.
 #[pyfunction]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "what Python passes is converted into a value"
+)]
 pub(crate) fn run_load_generator(py: Python<'_>, arguments: Vec<OsString>) -> PyResult<u8> {
     let python: OsString = PyModule::import(py, "sys")?
         .getattr("executable")?
