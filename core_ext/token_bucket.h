@@ -1,7 +1,7 @@
 // Token buckets of one number each: when the bucket will be full again. It holds `depth` at most, so it has room
 // for a cost while that time stays within `depth` of now (the virtual scheduling form of the generic cell rate
 // algorithm, ITU-T I.371 annex A). Nothing runs between two takes, and a bucket whose time has passed is like a
-// new one: forgetting it changes nothing. rust/engine/src/buckets.rs is the same rule, spec/vectors hold both to it.
+// new one: forgetting it changes nothing. rust/wire/src/rate.rs is the same rule, spec/vectors hold both to it.
 #pragma once
 #include <stdint.h>
 #include <sys/mman.h>
@@ -39,12 +39,14 @@ static inline imfast_rate imfast_rate_of(uint64_t per_second, uint64_t burst) {
 static inline uint32_t imfast_bucket_take(uint64_t *full_at_ns, imfast_rate rate, uint32_t cost, uint64_t now_ns) {
     uint64_t cost_ns = cost * rate.interval_ns;
     if (cost_ns > rate.depth_ns) cost_ns = rate.depth_ns;
-    uint64_t full_at = (*full_at_ns > now_ns ? *full_at_ns : now_ns) + cost_ns;
-    if (full_at - now_ns <= rate.depth_ns) {
-        *full_at_ns = full_at;
+    uint64_t missing_ns = *full_at_ns > now_ns ? *full_at_ns - now_ns : 0;
+    if (missing_ns > rate.depth_ns) missing_ns = rate.depth_ns; // the clock went back
+    missing_ns += cost_ns;
+    if (missing_ns <= rate.depth_ns) {
+        *full_at_ns = now_ns + missing_ns;
         return 0;
     }
-    uint64_t wait_ms = (full_at - now_ns - rate.depth_ns + 999999) / 1000000;
+    uint64_t wait_ms = (missing_ns - rate.depth_ns + 999999) / 1000000;
     return wait_ms < UINT32_MAX ? (uint32_t)wait_ms : UINT32_MAX;
 }
 

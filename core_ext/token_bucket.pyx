@@ -1,7 +1,7 @@
 """Who may do how much: token buckets by key, with memory that does not grow with the keys.
 
-Time is an argument, in nanoseconds of any clock that does not go back. A call over a batch makes no
-Python object per request.
+Time is an argument, in nanoseconds of any clock; one that goes back costs nobody more than a burst.
+A call over a batch makes no Python object per request.
 """
 
 from cpython.buffer cimport (

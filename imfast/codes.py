@@ -56,7 +56,8 @@ class Code(IntEnum):
     BODY_TOO_LARGE = 4002
     #: The body is above the limit that `connected` announced.
     RATE_LIMITED = 4003
-    #: The user or connection is above its rate; `retryAfterMs` says when there is room again.
+    #: The connection, its user or the group is above its rate, or a new connection's address;
+    #: `retryAfterMs` says when there is room again.
     TOO_MANY_MEMBERS = 4004
     #: create, add or remove name more users than one call may.
     GROUP_FULL = 4005
@@ -70,7 +71,8 @@ class Code(IntEnum):
     SLOW_CONSUMER = 4009
     #: The send queue is full. Reconnect with the sync token: nothing is lost.
     TOO_MANY_CONNECTIONS = 4010
-    #: The cap on connections, on unauthenticated ones or on a user's sessions is reached.
+    #: The cap on connections, on unauthenticated ones or on a user's sessions is reached, or the
+    #: rate of new ones.
     INTERNAL = 5001
     #: A fault of ours. The outcome is unknown: retry with the same key.
     PARTITION_UNAVAILABLE = 5002
@@ -81,7 +83,7 @@ class Code(IntEnum):
     STORAGE_FULL = 5004
     #: The disk or a quota is full. Nothing was stored; reads go on.
     OVERLOADED = 5005
-    #: A bounded queue is full. Nothing was stored.
+    #: A bounded queue is full, or what is needed does not answer. Nothing was stored.
     SHUTTING_DOWN = 5006
     #: Drain or restart; follows `goaway`.
     HEARTBEAT_TIMEOUT = 5007

@@ -207,7 +207,7 @@ class Link:
         except IMFastError as error:
             return self._refused(error)
         except TransportClosedError as error:
-            return Ending(str(error), error.code)
+            return Ending(str(error), error.code, floor=error.retry_after)
         except ProtocolError as error:
             return Ending(f"the server broke the protocol: {error}")
         except TimeoutError:

@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as websocket_connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.typing import Subprotocol
 
 from .codec import Codec, Frame, JsonCodec, ProtobufCodec
@@ -32,11 +32,15 @@ _CLOSE_SECONDS: Final = 2.0
 
 
 class TransportClosedError(Exception):
-    """The connection could not be made or has ended. ``code`` is the WebSocket close code."""
+    """The connection could not be made or has ended. ``code`` is the WebSocket close code.
 
-    def __init__(self, message: str, code: int | None = None) -> None:
+    ``retry_after`` is the server's wish in seconds, 0 when it has none.
+    """
+
+    def __init__(self, message: str, code: int | None = None, *, retry_after: float = 0.0) -> None:
         super().__init__(message)
         self.code = code
+        self.retry_after = retry_after
 
 
 class Transport(Protocol):
@@ -105,6 +109,11 @@ async def open_transport(
             max_queue=_READ_AHEAD,
             **options,
         )
+    except InvalidStatus as error:
+        wish = error.response.headers.get("Retry-After", "")
+        # The other form, a date, is of no use without the server's clock.
+        seconds = float(wish) if wish.isdecimal() else 0.0
+        raise TransportClosedError(str(error), retry_after=seconds) from error
     except (OSError, InvalidHandshake, EOFError) as error:
         raise TransportClosedError(str(error) or type(error).__name__) from error
     if protobuf and websocket.subprotocol != codec.subprotocol:

@@ -22,6 +22,7 @@ from pydantic_settings import (
 from imfast import limits
 from imfast.config.affinity import parse_affinity
 from imfast.config.coalesce import parse_coalesce
+from imfast.config.networks import parse_networks
 from imfast.config.option import ENVIRONMENT_PREFIX, option
 from imfast.config.units import parse_bytes, parse_count, parse_seconds
 
@@ -64,6 +65,7 @@ AbsolutePath = Annotated[Path, BeforeValidator(_path)]
 Coalesce = Annotated[str, BeforeValidator(parse_coalesce)]
 Affinity = Annotated[str, BeforeValidator(parse_affinity)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
+Networks = Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_networks)]
 
 
 class Settings(BaseSettings):
@@ -261,6 +263,48 @@ class Settings(BaseSettings):
         minimum=1,
         maximum=1 << 16,
         when="Connections accepted in one tick; lower it to shield messages from mass reconnects.",
+    )
+    accept_rate: Count = option(
+        0,
+        minimum=0,
+        maximum=1_000_000,
+        when="New connections a second, per worker; 0: all. Bounds what mass reconnects cost.",
+    )
+    address_rate: Count = option(
+        1_000,
+        minimum=0,
+        maximum=1_000_000,
+        when="New connections a second of one address, per worker; 0: all. IPv6: of a /64.",
+    )
+    address_trusted: Networks = option(
+        ("127.0.0.0/8", "::1/128"),
+        allowed="networks like 10.0.0.0/8, comma-separated; none for no network",
+        when="Addresses without address_rate; add those of your proxies.",
+    )
+    connection_rate: Count = option(
+        0,
+        minimum=0,
+        maximum=1_000_000,
+        when="Requests a second of one connection; 0: all. Set it above what your clients do.",
+    )
+    user_rate: Count = option(
+        0,
+        minimum=0,
+        maximum=1_000_000,
+        when="Requests a second of one user's connections to a worker; 0: all.",
+    )
+    group_rate: Count = option(
+        0,
+        minimum=0,
+        maximum=1_000_000,
+        when="Messages and changes a second of one group; 0: all. Bounds what a fan-out costs.",
+    )
+    rate_burst_s: Seconds = option(
+        2.0,
+        unit="seconds",
+        minimum=0.001,
+        maximum=3600,
+        when="What the rates let through at once: so many seconds' worth, at least 1.",
     )
     accept_backlog: Count = option(
         4096,

@@ -20,11 +20,12 @@ from imfast.config.affinity import processor_of
 from imfast.config.keys import token_key
 from imfast.config.worker_document import WorkerDocument
 from imfast.errors import ConfigError, ExitCode
+from imfast.gateway.admission import Admission
 from imfast.gateway.authenticate import Authenticator
 from imfast.gateway.verbs import Verbs
 from imfast.observe.logs import configure_logs
 from imfast.partition import PartitionOwner
-from imfast.worker.options import engine_options
+from imfast.worker.options import engine_options, rate_and_burst
 from imfast.worker.tick import Tick
 
 __all__ = ["run_worker"]
@@ -83,6 +84,7 @@ class Worker:
             self._engine,
             self._partitions,
             verbs,
+            Admission(self._engine, *rate_and_burst(settings.address_rate, settings.rate_burst_s)),
             self._append_failed,
             settings.control_slice_s,
         )

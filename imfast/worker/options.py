@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from imfast.config.coalesce import coalesce_ms
+from imfast.config.networks import packed_network
 from imfast.config.worker_document import WorkerDocument
 
 if TYPE_CHECKING:
     from imfast._engine import EngineOptions
 
-__all__ = ["engine_options"]
+__all__ = ["engine_options", "rate_and_burst"]
 
 
 def engine_options(document: WorkerDocument) -> EngineOptions:
@@ -58,4 +59,15 @@ def engine_options(document: WorkerDocument) -> EngineOptions:
         "catch_up_bytes": settings.catch_up_page_bytes,
         "events_per_tick": settings.events_per_tick,
         "accepts_per_tick": settings.accepts_per_tick,
+        "accept_rate": rate_and_burst(settings.accept_rate, settings.rate_burst_s),
+        "connection_rate": rate_and_burst(settings.connection_rate, settings.rate_burst_s),
+        "user_rate": rate_and_burst(settings.user_rate, settings.rate_burst_s),
+        "group_rate": rate_and_burst(settings.group_rate, settings.rate_burst_s),
+        "judge_addresses": settings.address_rate > 0,
+        "address_trusted": list(map(packed_network, settings.address_trusted)),
     }
+
+
+def rate_and_burst(per_second: int, burst_s: float) -> tuple[int, int]:
+    """Tokens a second, and those in a full bucket."""
+    return per_second, max(1, round(per_second * burst_s))

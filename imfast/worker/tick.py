@@ -7,6 +7,7 @@ from time import perf_counter
 from typing import Final
 
 from imfast._engine import Engine, Finished
+from imfast.gateway.admission import Admission
 from imfast.gateway.verbs import Verbs
 from imfast.partition import PartitionOwner
 
@@ -14,6 +15,7 @@ __all__ = ["Tick"]
 
 COMPLETIONS: Final = 1
 REQUESTS: Final = 4
+ARRIVALS: Final = 8
 """Bits of `Engine.poll`."""
 
 
@@ -25,6 +27,7 @@ class Tick:
         engine: Engine,
         partitions: Mapping[int, PartitionOwner],
         verbs: Verbs,
+        admission: Admission,
         lost: Callable[[Finished], None],
         control_slice_s: float,
     ) -> None:
@@ -35,6 +38,7 @@ class Tick:
         self._engine = engine
         self._partitions = partitions
         self._verbs = verbs
+        self._admission = admission
         self._lost = lost
         self._control_slice_s = control_slice_s
 
@@ -46,6 +50,8 @@ class Tick:
                 self._partitions[finished.partition].finished(finished)
                 if finished.failure is not None:
                     self._lost(finished)
+        if work & ARRIVALS:
+            self._admission.judge()
         if work & REQUESTS:
             deadline = perf_counter() + self._control_slice_s
             while (request := engine.take_request()) is not None:

@@ -62,8 +62,8 @@ impl Engine {
             let Some(Some(listener)) = self.listeners.get_mut(index as usize) else {
                 return;
             };
-            let fd = match socket::accept(&listener.fd) {
-                Accepted::Connection(fd) => fd,
+            let (fd, peer) = match socket::accept(&listener.fd) {
+                Accepted::Connection(fd, peer) => (fd, peer),
                 Accepted::Empty => return,
                 Accepted::Exhausted => {
                     self.pause_listeners();
@@ -71,8 +71,9 @@ impl Engine {
                 }
             };
             let speaks = listener.speaks;
-            self.admit(fd, speaks);
-            if self.io.connections.len() >= self.io.limits.connections_max {
+            self.arrived(fd, peer, speaks);
+            let held = self.io.connections.len() + self.arrivals.len();
+            if held >= self.io.limits.connections_max {
                 self.pause_listeners();
                 return;
             }
@@ -120,7 +121,7 @@ impl Engine {
         self.listeners.iter().flatten().any(|l| l.paused)
     }
 
-    fn admit(&mut self, fd: Socket, speaks: Speaks) {
+    pub(crate) fn admit(&mut self, fd: Socket, speaks: Speaks) {
         socket::set_no_delay(&fd);
         let session = match speaks {
             Speaks::Http => Session::http(),
@@ -141,7 +142,8 @@ impl Engine {
             self.io.kill(handle.slot);
             return;
         }
-        let units = self.config.authenticate_ms.div_ceil(1000) as u32;
+        // The unit of now has begun already.
+        let units = self.config.authenticate_ms.div_ceil(1000) as u32 + 1;
         let now = self.unit();
         self.io.wheel.set(handle.slot, now, units);
         self.now_a_stranger(handle);

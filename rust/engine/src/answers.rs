@@ -165,8 +165,7 @@ impl Engine {
     }
 
     fn answer_refused(&mut self, partition: u16, origin: Origin, refused: Refused) {
-        let (code, message) = refusal(refused);
-        self.answer(partition, origin, ServerBody::error(code, 0, message));
+        self.answer(partition, origin, refusal(refused));
     }
 }
 

@@ -1,7 +1,9 @@
 //! What an engine is told at its start. Made by Python from the server's configuration.
 
+use crate::arrivals::Network;
 use imfast_wire::frames::server::Limits;
 use imfast_wire::http::OriginPolicy;
+use imfast_wire::rate::Rate;
 
 /// When the frames of a group go to its subscribers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -73,4 +75,23 @@ pub struct EngineConfig {
     /// Ready descriptors, and new connections of one listener, that one tick takes.
     pub events_per_tick: usize,
     pub accepts_per_tick: usize,
+    pub rates: Rates,
+    /// Whether new connections wait for a verdict about their addresses; see
+    /// [`crate::Engine::judge_arrivals`].
+    pub judge_addresses: bool,
+    /// Addresses that need none.
+    pub address_trusted: Vec<Network>,
+}
+
+/// How often things may be done here; none: as often as it comes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Rates {
+    /// New connections of this worker.
+    pub accept: Option<Rate>,
+    /// Requests of one connection.
+    pub connection: Option<Rate>,
+    /// Requests of one user's connections to this worker together.
+    pub user: Option<Rate>,
+    /// Messages to one group and changes of it, from everybody.
+    pub group: Option<Rate>,
 }

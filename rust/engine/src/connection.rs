@@ -5,6 +5,7 @@ use crate::query::Query;
 use crate::send_queue::SendQueue;
 use crate::system::Socket;
 use imfast_session::{Encoding, Session};
+use imfast_wire::rate::Bucket;
 
 /// No user, no group, no session.
 pub(crate) const NONE: u32 = u32::MAX;
@@ -57,6 +58,8 @@ pub(crate) struct Connection {
     pub in_flight: u16,
     /// Index of the user on this worker.
     pub user: u32,
+    /// What it has asked of late.
+    pub asked: Bucket,
     /// When the token expires, in seconds since 1970; 0 without one.
     pub expires_s: u32,
     pub queue: Option<Box<SendQueue>>,
@@ -155,6 +158,7 @@ impl Connection {
             stranger: false,
             in_flight: 0,
             user: NONE,
+            asked: Bucket::default(),
             expires_s: 0,
             queue: None,
             unparsed: Vec::new(),

@@ -5,6 +5,7 @@
 //! was committed, and [`Engine::flush`] (fan-out slices and writes). Nothing in it waits.
 
 use crate::accept::Listener;
+use crate::arrivals::Arrival;
 use crate::config::EngineConfig;
 use crate::connection::NONE;
 use crate::ephemeral::Collapse;
@@ -22,6 +23,7 @@ use imfast_routes::RouteTable;
 use imfast_session::Policy;
 use imfast_wire::frames::codes;
 use imfast_wire::frames::server::{ServerBody, ServerFrame};
+use imfast_wire::rate::Bucket;
 use imfast_wire::websocket::deflate::Inflater;
 use rustix::io::Errno;
 use std::cmp::Reverse;
@@ -34,6 +36,10 @@ pub(crate) const TICK: Duration = Duration::from_millis(250);
 
 /// What a poll found for the caller to do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent kinds of work, each with its bit"
+)]
 pub struct Work {
     /// Batches became durable, or failed.
     pub completions: bool,
@@ -41,6 +47,8 @@ pub struct Work {
     pub batches: bool,
     /// Control verbs wait for a decision.
     pub requests: bool,
+    /// Addresses of new connections wait for a verdict.
+    pub arrivals: bool,
 }
 
 /// See the module's text.
@@ -79,6 +87,10 @@ pub struct Engine {
     pub(crate) stranger_count: usize,
     pub(crate) expiries: BinaryHeap<Reverse<(u64, u32, u32)>>,
     pub(crate) listeners: Vec<Option<Listener>>,
+    /// Connections whose addresses are yet to be judged.
+    pub(crate) arrivals: Vec<Arrival>,
+    /// Connections let in of late.
+    pub(crate) admitted: Bucket,
     ready: Vec<Ready>,
     pub(crate) buffer: Vec<u8>,
     pub(crate) output: Vec<u8>,
@@ -149,6 +161,8 @@ impl Engine {
             stranger_count: 0,
             expiries: BinaryHeap::new(),
             listeners: Vec::new(),
+            arrivals: Vec::new(),
+            admitted: Bucket::default(),
             ready: Vec::new(),
             buffer: vec![0; (256 * 1024).max(frame_bytes * 2 + 1024)],
             output: Vec::new(),
@@ -206,6 +220,7 @@ impl Engine {
             completions: !self.completed.is_empty(),
             batches: self.owned.iter().flatten().any(|owned| owned.wants_batch()),
             requests: !self.requests.is_empty(),
+            arrivals: !self.arrivals.is_empty(),
         }
     }
 
@@ -237,7 +252,7 @@ impl Engine {
         self.bury();
         self.io.flush_dirty();
         let work = self.work();
-        more |= work.batches || work.requests;
+        more |= work.batches || work.requests || work.arrivals;
         if more {
             self.io.poller.arm();
         }

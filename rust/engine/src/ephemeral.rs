@@ -21,7 +21,8 @@ impl Engine {
         sender: Sender,
         origin: Origin,
     ) {
-        let Some(Some(owned)) = self.owned.get(partition as usize) else {
+        let timestamp_ms = self.wall_ms;
+        let Some(Some(owned)) = self.owned.get_mut(partition as usize) else {
             return self.unavailable(partition, origin);
         };
         let parts = SendParts::parse(command);
@@ -34,17 +35,18 @@ impl Engine {
         } else {
             Target::Peer(parts.peer)
         };
+        let found = owned.partition.may_send(who, target).and_then(|found| {
+            owned.partition.count_ephemeral(&found, timestamp_ms)?;
+            Ok(found)
+        });
         let EphemeralTarget {
             conversation,
             audience,
-        } = match owned.partition.may_send(who, target) {
+            ..
+        } = match found {
             Ok(found) => found,
-            Err(refused) => {
-                let (code, message) = refusal(refused);
-                return self.answer(partition, origin, ServerBody::error(code, 0, message));
-            }
+            Err(refused) => return self.answer(partition, origin, refusal(refused)),
         };
-        let timestamp_ms = self.wall_ms;
         let mut row = Vec::with_capacity(96 + parts.content.len());
         write_row_prefix(&mut row, &conversation, 0, 0, parts.user, timestamp_ms);
         row.extend_from_slice(parts.content);

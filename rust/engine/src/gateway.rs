@@ -134,15 +134,24 @@ impl Engine {
         self.resume(handle);
     }
 
-    /// Python decided: the control verb is refused.
-    pub fn refuse(&mut self, handle: Handle, code: &'static Code, message: &str) {
+    /// Python decided: the control verb is refused. `retry_after_ms` is 0 where nothing is known
+    /// about when it might not be.
+    pub fn refuse(
+        &mut self,
+        handle: Handle,
+        code: &'static Code,
+        message: &str,
+        retry_after_ms: u64,
+    ) {
         let Some(Held { frame, request }) = self.take_held(handle) else {
             return;
         };
         // A refused connect is told even without an id: the connection ends with it.
         let connect = matches!(request, HeldRequest::Connect { .. });
         if frame != 0 || connect {
-            self.io.push_error(handle.slot, frame, code, message);
+            self.io.stats.errors += 1;
+            let body = ServerBody::error(code, retry_after_ms, message);
+            self.io.push(handle.slot, &ServerFrame { id: frame, body });
         }
         if code.close.is_some() {
             let unit = self.unit();

@@ -139,7 +139,10 @@ impl Engine {
         while let Some(frame) = frames.next() {
             self.io.stats.frames_received += 1;
             let flow = match frame {
-                Ok(frame) => self.verb(handle, frame),
+                Ok(frame) => match self.admit_request(handle) {
+                    Ok(()) => self.verb(handle, frame),
+                    Err(retry_after_ms) => self.rate_limited(handle, frame.id, retry_after_ms),
+                },
                 Err(error) => {
                     if error.id != 0 || error.code.close.is_some() {
                         self.io

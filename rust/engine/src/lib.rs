@@ -3,6 +3,7 @@
 
 mod accept;
 mod answers;
+mod arrivals;
 mod attach;
 mod commands;
 mod config;
@@ -21,6 +22,7 @@ pub mod micro;
 mod origin;
 mod owner;
 mod query;
+mod rates;
 mod recovery;
 mod requests;
 mod run;
@@ -35,8 +37,9 @@ mod verbs;
 mod wheel;
 
 pub use accept::Speaks;
+pub use arrivals::Network;
 pub use attach::Identity;
-pub use config::{Coalesce, EngineConfig};
+pub use config::{Coalesce, EngineConfig, Rates};
 pub use dev_echo::serve_echo;
 pub use engine::{Engine, Work};
 pub use imfast_log::AppendError;

@@ -10,7 +10,7 @@ use imfast_log::{AppendError, Batch, BatchReader, Log, RetryKind};
 use imfast_partition::{
     Audience, Delivery, Disagreement, Incoming, Outcome, Partition, Refused, RowKind,
 };
-use imfast_wire::frames::codes::{self, Code};
+use imfast_wire::frames::codes;
 use imfast_wire::frames::server::{List, ServerBody};
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -400,16 +400,13 @@ fn outcome_body(partition: u16, outcome: &Outcome) -> ServerBody<'_> {
             more: false,
         },
         Outcome::Acked => ServerBody::Acked,
-        Outcome::Refused(refused) => {
-            let (code, message) = refusal(*refused);
-            ServerBody::error(code, 0, message)
-        }
+        Outcome::Refused(refused) => refusal(*refused),
     }
 }
 
-/// The catalogue's code for a refusal of the fold, and a message where it says more.
-pub(crate) fn refusal(refused: Refused) -> (&'static Code, &'static str) {
-    match refused {
+/// The error that a refusal of the fold is answered with.
+pub(crate) fn refusal(refused: Refused) -> ServerBody<'static> {
+    let (code, message) = match refused {
         Refused::NotAllowed => (&codes::NOT_ALLOWED, ""),
         Refused::Malformed => (
             &codes::INVALID_ARGUMENT,
@@ -422,7 +419,11 @@ pub(crate) fn refusal(refused: Refused) -> (&'static Code, &'static str) {
         Refused::Conflict => (&codes::KEY_CONFLICT, ""),
         Refused::TooLarge => (&codes::BODY_TOO_LARGE, ""),
         Refused::GroupFull => (&codes::GROUP_FULL, ""),
-    }
+        Refused::RateLimited { retry_after_ms } => {
+            return ServerBody::error(&codes::RATE_LIMITED, retry_after_ms.into(), "");
+        }
+    };
+    ServerBody::error(code, 0, message)
 }
 
 /// Whether a partition must be opened again after this failure.

@@ -74,6 +74,7 @@ impl Engine {
             content_bytes_max: self.config.limits.frame_bytes as usize,
             users_per_command_max: self.config.limits.members_per_call as usize,
             group_members_max: self.config.group_members_max,
+            group_rate: self.config.rates.group,
             ..Limits::default()
         };
         let state = Partition::new(PartitionConfig {

@@ -35,6 +35,10 @@ pub(crate) struct Stats {
     pub pages: u64,
     /// Times a listener rested because no descriptor was left.
     pub accept_pauses: u64,
+    /// Requests refused for the rate of their connection or its user.
+    pub rate_limited: u64,
+    /// Connections refused for a rate of their address or of all.
+    pub arrivals_refused: u64,
 }
 
 impl Stats {
@@ -50,7 +54,7 @@ impl Stats {
     }
 
     /// Names and values.
-    pub(crate) fn fields(&self) -> [(&'static str, u64); 16] {
+    pub(crate) fn fields(&self) -> [(&'static str, u64); 18] {
         [
             ("accepted", self.accepted),
             ("frames_received", self.frames_received),
@@ -68,6 +72,8 @@ impl Stats {
             ("link_breaks", self.link_breaks),
             ("pages", self.pages),
             ("accept_pauses", self.accept_pauses),
+            ("rate_limited", self.rate_limited),
+            ("arrivals_refused", self.arrivals_refused),
         ]
     }
 }

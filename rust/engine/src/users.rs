@@ -2,6 +2,7 @@
 
 use crate::slab::Slab;
 use hashbrown::HashMap;
+use imfast_wire::rate::Bucket;
 use std::rc::Rc;
 
 /// One user and the slots of its connections here.
@@ -11,6 +12,8 @@ pub(crate) struct LocalUser {
     /// Key in the node's route table.
     pub route: u64,
     pub sessions: Vec<u32>,
+    /// What they have asked of late, together.
+    pub asked: Bucket,
 }
 
 impl LocalUser {
@@ -48,6 +51,10 @@ impl Users {
         self.users.get(user)
     }
 
+    pub(crate) fn get_mut(&mut self, user: u32) -> Option<&mut LocalUser> {
+        self.users.get_mut(user)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.users.len()
     }
@@ -65,6 +72,7 @@ impl Users {
             key: Rc::clone(&key),
             route,
             sessions: vec![slot],
+            asked: Bucket::default(),
         });
         self.by_key.insert(key, handle.slot);
         (handle.slot, true)

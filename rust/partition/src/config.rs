@@ -1,5 +1,7 @@
 //! What a partition is told when it is opened.
 
+use imfast_wire::rate::Rate;
+
 /// Version of the fold's rules. It is written into every batch; a change of any rule in
 /// [`crate::Partition`] that could give an old log another result needs a new number.
 pub const FOLD_VERSION: u16 = 1;
@@ -39,6 +41,8 @@ pub struct Limits {
     pub command_window_ms: u64,
     /// How many membership commands are remembered for that, the oldest going first.
     pub command_window_count: usize,
+    /// Sends to one group, and changes of it, that its members may make; none: as many as come.
+    pub group_rate: Option<Rate>,
 }
 
 impl Default for Limits {
@@ -51,6 +55,7 @@ impl Default for Limits {
             devices_per_user_max: 64,
             command_window_ms: 24 * 60 * 60 * 1_000,
             command_window_count: 65_536,
+            group_rate: None,
         }
     }
 }

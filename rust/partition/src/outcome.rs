@@ -66,6 +66,8 @@ pub enum Refused {
     TooLarge,
     /// The group would get more members than it may have.
     GroupFull,
+    /// The group's members are above its rate.
+    RateLimited { retry_after_ms: u32 },
 }
 
 impl fmt::Display for Refused {
@@ -79,6 +81,7 @@ impl fmt::Display for Refused {
             Self::Conflict => "key was used with another payload",
             Self::TooLarge => "content, title or list above its limit",
             Self::GroupFull => "group is full",
+            Self::RateLimited { .. } => "too many messages to the group",
         })
     }
 }

@@ -5,7 +5,8 @@ mod support;
 use std::sync::Arc;
 
 use imfast_partition::{Audience, Limits, Outcome, Refused, Role, RowKind, Target};
-use support::commands::{add, create, direct, group, join, leave, remove, send, tell};
+use imfast_wire::rate::Rate;
+use support::commands::{ack, add, create, direct, group, join, leave, remove, send, tell};
 use support::{Owner, text_of, who};
 
 fn owner() -> Owner {
@@ -432,4 +433,42 @@ fn members_of_a_large_group_come_in_pages() {
         .filter(|user| !gone.contains(user))
         .collect();
     assert_eq!(listed, expected);
+}
+
+#[test]
+fn groups_rate_holds_for_its_members_writes_and_for_nothing_else() {
+    let mut owner = Owner::new(Limits {
+        group_rate: Rate::new(1, 2),
+        ..Limits::default()
+    });
+    let id = group("alice", "g");
+    assert_eq!(owner.seq(create("alice", "g", "title", &["bob"], true)), 1);
+    let limited = |retry_after_ms| Refused::RateLimited { retry_after_ms };
+    for _ in 0..3 {
+        // Strangers take nothing from the members' bucket.
+        assert_eq!(
+            owner.refusal(send("eve", "", &id, "hi")),
+            Refused::NotAMember
+        );
+    }
+    assert_eq!(owner.seq(send("alice", "first", &id, "hi")), 2);
+    assert_eq!(owner.seq(send("bob", "", &id, "hi")), 3);
+    assert_eq!(owner.refusal(send("bob", "", &id, "more")), limited(1_000));
+    assert_eq!(owner.refusal(send("bob", "k", &id, "more")), limited(1_000));
+    assert_eq!(owner.refusal(leave("bob", "l", &id)), limited(1_000));
+    assert_eq!(owner.seq(send("alice", "first", &id, "hi")), 2, "a retry");
+    assert_eq!(owner.one(ack("bob", "phone", &id, 3)), Outcome::Acked);
+    assert_eq!(owner.seq(tell("alice", "", "bob", "hi")), 1, "not a group");
+    owner.time_ms += 999;
+    assert_eq!(owner.refusal(send("bob", "k", &id, "more")), limited(1));
+    owner.time_ms += 1;
+    assert_eq!(
+        owner.seq(send("bob", "k", &id, "more")),
+        4,
+        "nothing was kept of it"
+    );
+
+    // What was accepted once is accepted again, however fast it is read.
+    let again = owner.reopened().expect("a good log");
+    assert_eq!(again.partition.dump(), owner.partition.dump());
 }

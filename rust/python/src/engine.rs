@@ -9,7 +9,7 @@ use imfast_wire::frames::codes;
 use pyo3::create_exception;
 use pyo3::exceptions::{PyBufferError, PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyBytes, PyDict};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -32,6 +32,8 @@ const COMPLETIONS: u8 = 1;
 const BATCHES: u8 = 2;
 /// `poll` found control verbs.
 const REQUESTS: u8 = 4;
+/// `poll` found connections whose addresses are to be judged.
+const ARRIVALS: u8 = 8;
 
 /// How one append ended.
 #[pyclass(frozen, get_all, module = "imfast._engine")]
@@ -128,18 +130,37 @@ impl Engine {
     }
 
     /// Takes all that is ready, without waiting. Returns a mask of what there is to do: 1 appends
-    /// ended, 2 batches can begin, 4 requests wait.
+    /// ended, 2 batches can begin, 4 requests wait, 8 arrivals wait.
     fn poll(&mut self) -> PyResult<u8> {
         let work = self.inner.poll().map_err(os_error)?;
         let bit = |set: bool, bit: u8| if set { bit } else { 0 };
         Ok(bit(work.completions, COMPLETIONS)
             | bit(work.batches, BATCHES)
-            | bit(work.requests, REQUESTS))
+            | bit(work.requests, REQUESTS)
+            | bit(work.arrivals, ARRIVALS))
     }
 
     /// Ends a tick: fan-out, writes, closing.
     fn flush(&mut self) {
         self.inner.flush();
+    }
+
+    /// The addresses of new connections that wait for a verdict: a u64 each.
+    fn arrivals<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let arrivals = self.inner.arrivals();
+        PyBytes::new_with(py, arrivals.len() * 8, |out| {
+            for (place, address) in out.as_chunks_mut().0.iter_mut().zip(arrivals) {
+                *place = address.to_ne_bytes();
+            }
+            Ok(())
+        })
+    }
+
+    /// Lets arrivals in where the verdict is 0, and sends the others away for so many
+    /// milliseconds.
+    #[expect(clippy::needless_pass_by_value, reason = "extracted from a sequence")]
+    fn judge_arrivals(&mut self, waits: Vec<u32>) {
+        self.inner.judge_arrivals(&waits);
     }
 
     /// The next control verb to decide about.
@@ -153,14 +174,20 @@ impl Engine {
     }
 
     /// Refuses a held verb with a code of the catalogue; an empty message is the code's own.
-    #[pyo3(signature = (connection, code, message = ""))]
-    fn refuse(&mut self, connection: u64, code: u16, message: &str) -> PyResult<()> {
+    #[pyo3(signature = (connection, code, message = "", retry_after_ms = 0))]
+    fn refuse(
+        &mut self,
+        connection: u64,
+        code: u16,
+        message: &str,
+        retry_after_ms: u64,
+    ) -> PyResult<()> {
         let code = codes::ALL
             .iter()
             .find(|entry| entry.number == code)
             .ok_or_else(|| PyValueError::new_err(format!("no such code: {code}")))?;
         self.inner
-            .refuse(Handle::from_bits(connection), code, message);
+            .refuse(Handle::from_bits(connection), code, message, retry_after_ms);
         Ok(())
     }
 

@@ -1,8 +1,9 @@
 //! The engine's options as Python gives them: one mapping, see `EngineOptions` in the stub.
 
-use imfast_engine::{Coalesce, EngineConfig};
+use imfast_engine::{Coalesce, EngineConfig, Network, Rates};
 use imfast_wire::frames::server::Limits;
 use imfast_wire::http::OriginPolicy;
+use imfast_wire::rate::Rate;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -49,6 +50,12 @@ pub(crate) struct Options {
     catch_up_bytes: u32,
     events_per_tick: usize,
     accepts_per_tick: usize,
+    accept_rate: (u32, u32),
+    connection_rate: (u32, u32),
+    user_rate: (u32, u32),
+    group_rate: (u32, u32),
+    judge_addresses: bool,
+    address_trusted: Vec<([u8; 16], u8)>,
 }
 
 impl Options {
@@ -116,6 +123,27 @@ impl Options {
             catch_up_bytes: self.catch_up_bytes,
             events_per_tick: self.events_per_tick,
             accepts_per_tick: self.accepts_per_tick,
+            rates: Rates {
+                accept: rate(self.accept_rate),
+                connection: rate(self.connection_rate),
+                user: rate(self.user_rate),
+                group: rate(self.group_rate),
+            },
+            judge_addresses: self.judge_addresses,
+            address_trusted: self.address_trusted.into_iter().map(network).collect(),
         })
+    }
+}
+
+/// From tokens a second, where 0 is no limit, and burst.
+fn rate((per_second, burst): (u32, u32)) -> Option<Rate> {
+    Rate::new(per_second, burst)
+}
+
+/// From an IPv6 address, in network order, and a prefix.
+fn network((address, prefix): ([u8; 16], u8)) -> Network {
+    Network {
+        address: u128::from_be_bytes(address),
+        prefix,
     }
 }

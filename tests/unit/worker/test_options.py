@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from imfast.config import Layout, WorkerDocument, WorkerSockets, load
-from imfast.worker.options import engine_options
+from imfast.worker.options import engine_options, rate_and_burst
 
 ROOT = Path(__file__).parents[3]
 
@@ -30,6 +30,8 @@ def document(**flags: str) -> WorkerDocument:
 
 
 KNOBS = [
+    ("accept_rate", "7", "accept_rate", (7, 14)),
+    ("address_rate", "0", "judge_addresses", False),
     ("accepts_per_tick", "7", "accepts_per_tick", 7),
     ("authenticate_timeout_s", "7s", "authenticate_ms", 7000),
     ("batch_bytes_max", "7MiB", "batch_bytes_max", 7 << 20),
@@ -38,10 +40,12 @@ KNOBS = [
     ("catch_up_page_rows", "77", "catch_up_rows", 77),
     ("checkpoint_s", "2.5s", "checkpoint_ms", 2500),
     ("coalesce", "7", "coalesce_ms", 7),
+    ("connection_rate", "7", "connection_rate", (7, 14)),
     ("dedupe_window_s", "2h", "dedupe_window_ms", 7_200_000),
     ("events_per_tick", "77", "events_per_tick", 77),
     ("fan_out_slice_s", "0.5ms", "fan_out_slice_us", 500),
     ("fan_out_slice_sockets", "77", "fan_out_slice_sockets", 77),
+    ("group_rate", "7", "group_rate", (7, 14)),
     ("group_members_max", "77", "group_members_max", 77),
     ("heartbeat_s", "17s", "heartbeat_ms", 17_000),
     ("inbox_bytes_max", "7MiB", "inbox_bytes_max", 7 << 20),
@@ -53,15 +57,35 @@ KNOBS = [
     ("segment_bytes", "7MiB", "segment_bytes", 7 << 20),
     ("send_queue_bytes", "7MiB", "send_queue_bytes", 7 << 20),
     ("send_queue_frames", "77", "send_queue_frames", 77),
+    ("user_rate", "7", "user_rate", (7, 14)),
 ]
 
 
 @pytest.mark.parametrize(("option", "text", "key", "expected"), KNOBS)
-def test_option_reaches_the_engine_in_its_unit(option: str, text: str, key: str, expected: int):
+def test_option_reaches_the_engine_in_its_unit(
+    option: str, text: str, key: str, expected: object
+) -> None:
     before = dict(engine_options(document()))
     after = dict(engine_options(document(**{option: text})))
     assert after[key] == expected
     assert {name for name in after if after[name] != before[name]} == {key}
+
+
+def test_rate_holds_so_many_seconds_worth_and_at_least_one() -> None:
+    assert rate_and_burst(100, 2.5) == (100, 250)
+    assert rate_and_burst(100, 0.001) == (100, 1)
+    assert rate_and_burst(0, 2.0) == (0, 1)
+
+
+def test_trusted_networks_reach_the_engine_as_prefixes_of_ipv6() -> None:
+    options = engine_options(document(address_trusted="10.1.0.0/16, 2001:db8::/32, 192.0.2.1"))
+    mapped = bytes(10) + b"\xff\xff"
+    assert options["address_trusted"] == [
+        (mapped + bytes([10, 1, 0, 0]), 112),
+        (bytes.fromhex("20010db8") + bytes(12), 32),
+        (mapped + bytes([192, 0, 2, 1]), 128),
+    ]
+    assert engine_options(document(address_trusted="none"))["address_trusted"] == []
 
 
 def test_engine_is_told_what_it_asks_for_and_nothing_else():

@@ -122,7 +122,7 @@ impl Engine {
     pub(crate) fn accept_links(&mut self) {
         while let Some(listener) = &self.links.listener {
             match socket::accept(listener) {
-                Accepted::Connection(fd) => {
+                Accepted::Connection(fd, _) => {
                     self.adopt_link(fd, Side::Owner, None);
                 }
                 Accepted::Empty => {

@@ -11,6 +11,8 @@ pub(crate) use kernel::{Clock, Completions, Poller, Writer, socket};
 #[cfg(not(feature = "simulation"))]
 pub use kernel::{Socket, System};
 
+use std::net::IpAddr;
+
 /// What a descriptor in the epoll belongs to. 4 bits kind, 24 bits generation, 32 bits index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
@@ -80,7 +82,8 @@ pub(crate) struct Ready {
 
 /// What an accept found.
 pub(crate) enum Accepted {
-    Connection(Socket),
+    /// With the peer's address, where it has one.
+    Connection(Socket, Option<IpAddr>),
     /// Nobody waits.
     Empty,
     /// No descriptor or memory is left: the listener must rest until one is freed.

@@ -83,12 +83,12 @@ impl Fold {
             Plan::Send {
                 record: number,
                 sender,
-                allowed,
+                refused,
                 content,
             } => {
                 let content = &command[content.start as usize..content.end as usize];
                 let record = self.batch.records[*number as usize];
-                self.finish_send(*number, &record, *sender, *allowed, content, walk)
+                self.finish_send(*number, &record, *sender, *refused, content, walk)
                     .inspect(|_| {
                         walk.log_if_new(self.batch.replay, &record, command);
                     })
@@ -130,12 +130,12 @@ impl Fold {
         number: u32,
         record: &Record,
         sender: u32,
-        allowed: bool,
+        refused: Option<Refused>,
         content: &[u8],
         walk: &mut Walk,
     ) -> Result<Outcome, Disagreement> {
         if record.verdict == verdict::NEW {
-            self.expect(allowed, "refused send was accepted", number)?;
+            self.expect(refused.is_none(), "refused send was accepted", number)?;
             self.number(number, record, walk)?;
             self.stage_message(record, sender, content, walk);
         } else {
@@ -156,8 +156,10 @@ impl Fold {
             }),
             verdict::CONFLICT => Ok(Outcome::Refused(Refused::Conflict)),
             verdict::REFUSED => {
-                self.expect(!allowed, "allowed send was refused", number)?;
-                Ok(Outcome::Refused(Refused::NotAMember))
+                let why = refused.ok_or_else(|| {
+                    self.disagreement("allowed send was refused", number as usize)
+                })?;
+                Ok(Outcome::Refused(why))
             }
             _ => Err(self.disagreement("unknown verdict", number as usize)),
         }

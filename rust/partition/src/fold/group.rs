@@ -149,6 +149,9 @@ impl Fold {
         let Shape::Group { open, .. } = self.state.conversation(conversation).shape else {
             return Err(role.map_or(Refused::NotAMember, |_| Refused::Malformed));
         };
+        if role.is_some() {
+            self.over_group_rate(conversation)?;
+        }
         let asked = Asked {
             conversation,
             user,

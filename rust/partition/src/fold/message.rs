@@ -36,14 +36,19 @@ impl Fold {
             }
             None => self.add_direct(command, send.peer)?,
         };
-        let allowed = self.role(conversation, sender).is_some();
-        if !allowed && (command.key.is_empty() || self.batch.replay) {
-            return Err(Refused::NotAMember);
+        let refused = match self.role(conversation, sender) {
+            None => Some(Refused::NotAMember),
+            Some(_) => self.over_group_rate(conversation).err(),
+        };
+        if let Some(refused) = refused
+            && (command.key.is_empty() || self.batch.replay)
+        {
+            return Err(refused);
         }
         // One who may not send any more still gets the first result of what was sent before.
         let number = self.push_record(conversation, kind::MESSAGE, command.message_id);
         let record = &mut self.batch.records[number as usize];
-        if !allowed {
+        if refused.is_some() {
             record.verdict = verdict::FORBIDDEN;
         }
         if !command.key.is_empty() {
@@ -68,7 +73,7 @@ impl Fold {
         Ok(Plan::Send {
             record: number,
             sender,
-            allowed,
+            refused,
             content,
         })
     }

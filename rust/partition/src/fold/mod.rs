@@ -11,6 +11,7 @@ mod group;
 mod message;
 mod overlay;
 mod plan;
+mod rate;
 
 use crate::config::PartitionConfig;
 use crate::hash::Hashes;
@@ -21,6 +22,7 @@ use crate::state::{Mark, State};
 use finish::StagedRow;
 use overlay::Overlay;
 use plan::Plan;
+use rate::GroupBuckets;
 
 /// How far the batch in flight is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +59,7 @@ pub(crate) struct Fold {
     pub(crate) state: State,
     phase: Phase,
     batch: Batch,
+    group_buckets: GroupBuckets,
 }
 
 impl Fold {
@@ -71,6 +74,7 @@ impl Fold {
             state,
             phase: Phase::Idle,
             batch: Batch::default(),
+            group_buckets: GroupBuckets::default(),
         }
     }
 

@@ -26,8 +26,8 @@ pub(crate) enum Plan {
     Send {
         record: u32,
         sender: u32,
-        /// What the sequencer was told.
-        allowed: bool,
+        /// Why the sequencer was told to refuse it, unless it is a retry.
+        refused: Option<Refused>,
         /// The content within the command.
         content: Range<u32>,
     },

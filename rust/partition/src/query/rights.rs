@@ -20,6 +20,8 @@ pub enum Target<'a> {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EphemeralTarget {
+    /// Dense index of the conversation; none where it does not exist yet.
+    index: Option<u32>,
     pub conversation: Arc<str>,
     pub audience: Audience,
 }
@@ -38,11 +40,23 @@ impl<O> Partition<O> {
                     b: peer.into(),
                 };
                 Ok(EphemeralTarget {
+                    index: None,
                     conversation: conversation.into(),
                     audience,
                 })
             }
         }
+    }
+
+    /// Counts an ephemeral send against its group's rate. `time_ms` is the wall clock.
+    pub fn count_ephemeral(
+        &mut self,
+        target: &EphemeralTarget,
+        time_ms: u64,
+    ) -> Result<(), Refused> {
+        target
+            .index
+            .map_or(Ok(()), |index| self.fold.take_from_group(index, time_ms))
     }
 
     fn may_send_to(&self, who: Who<'_>, conversation: &str) -> Result<EphemeralTarget, Refused> {
@@ -51,6 +65,7 @@ impl<O> Partition<O> {
             return Err(Refused::NotAMember);
         }
         Ok(EphemeralTarget {
+            index: Some(view.index),
             conversation: self.fold.state.conversation_id(view.index).clone(),
             audience: self.audience(&view.conversation.shape),
         })

@@ -210,7 +210,8 @@ pub static BODY_TOO_LARGE: Code = Code {
     http: 413,
 };
 
-/// The user or connection is above its rate; `retryAfterMs` says when there is room again.
+/// The connection, its user or the group is above its rate, or a new connection's address;
+/// `retryAfterMs` says when there is room again.
 pub static RATE_LIMITED: Code = Code {
     number: 4003,
     name: "rate_limited",
@@ -280,7 +281,8 @@ pub static SLOW_CONSUMER: Code = Code {
     http: 503,
 };
 
-/// The cap on connections, on unauthenticated ones or on a user's sessions is reached.
+/// The cap on connections, on unauthenticated ones or on a user's sessions is reached, or the rate
+/// of new ones.
 pub static TOO_MANY_CONNECTIONS: Code = Code {
     number: 4010,
     name: "too_many_connections",
@@ -331,7 +333,7 @@ pub static STORAGE_FULL: Code = Code {
     http: 507,
 };
 
-/// A bounded queue is full. Nothing was stored.
+/// A bounded queue is full, or what is needed does not answer. Nothing was stored.
 pub static OVERLOADED: Code = Code {
     number: 5005,
     name: "overloaded",

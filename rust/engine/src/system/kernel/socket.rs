@@ -4,10 +4,11 @@ use super::Socket;
 use crate::system::{Accepted, Read};
 use rustix::io::Errno;
 use rustix::net::{
-    SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags, acceptfrom_with, sendmsg, shutdown,
-    sockopt,
+    SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrAny, SocketFlags, acceptfrom_with, sendmsg,
+    shutdown, sockopt,
 };
 use std::io::IoSlice;
+use std::net::{IpAddr, SocketAddr};
 
 /// Makes accepting return at once where nobody waits.
 pub(crate) fn prepare_listener(listener: &Socket) -> Result<(), Errno> {
@@ -18,13 +19,17 @@ pub(crate) fn prepare_listener(listener: &Socket) -> Result<(), Errno> {
 pub(crate) fn accept(listener: &Socket) -> Accepted {
     loop {
         return match acceptfrom_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
-            Ok((fd, _)) => Accepted::Connection(fd),
+            Ok((fd, peer)) => Accepted::Connection(fd, peer.and_then(address)),
             Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => Accepted::Exhausted,
             // The peer gave up while it waited, or a signal came: look at the next one.
             Err(Errno::CONNABORTED | Errno::INTR | Errno::PROTO) => continue,
             Err(_) => Accepted::Empty,
         };
     }
+}
+
+fn address(peer: SocketAddrAny) -> Option<IpAddr> {
+    SocketAddr::try_from(peer).ok().map(|peer| peer.ip())
 }
 
 /// Small frames must not wait for each other's acknowledgements.
