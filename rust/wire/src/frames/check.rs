@@ -67,6 +67,10 @@ fn send(send: &Send<'_>, announced: &Limits) -> Result<(), Refusal> {
             limits::TTL_MS.max
         )));
     }
+    if send.headers.len() as u64 > limits::HEADERS.max {
+        let text = format!("send.headers: at most {}", limits::HEADERS.max);
+        return Err((&codes::HEADERS_TOO_LARGE, text.into()));
+    }
     let header_bytes: usize = send
         .headers
         .iter()
@@ -273,7 +277,8 @@ pub(super) fn typed_body<'a>(
     }
 }
 
-/// Adds a header. JSON has them as one object, so a name stands once.
+/// Adds a header. JSON has them as one object, so a name stands once. How many there may be is for
+/// [`verb`] to say; no more than one above that is kept.
 pub(super) fn add_header<'a>(
     headers: &mut Vec<Header<'a>>,
     header: Header<'a>,
@@ -281,8 +286,9 @@ pub(super) fn add_header<'a>(
     if header.name.is_empty() {
         return Err("send.headers: a name is empty");
     }
-    if headers.len() as u64 >= limits::HEADERS.max {
-        return Err("send.headers: too many");
+    // One beyond the limit is kept, for `verb` to refuse; of more nothing is.
+    if headers.len() as u64 > limits::HEADERS.max {
+        return Ok(());
     }
     if headers.iter().any(|other| other.name == header.name) {
         return Err("send.headers: a name stands twice");
@@ -337,6 +343,13 @@ mod tests {
             refusal(&send(&format!(r#""headers":{{"no":"{value}"}}"#))),
             Some("headers_too_large")
         );
+        let headers = |count: usize| {
+            let fields: Vec<_> = (0..count).map(|n| format!(r#""n{n}":"""#)).collect();
+            refusal(&send(&format!(r#""headers":{{{}}}"#, fields.join(","))))
+        };
+        assert_eq!(headers(16), None);
+        assert_eq!(headers(17), Some("headers_too_large"));
+        assert_eq!(headers(1_000), Some("headers_too_large"));
         assert_eq!(
             refusal(r#"{"send":{"to":{"group":""},"text":"a"}}"#),
             Some("invalid_id")
