@@ -12,7 +12,8 @@
     │   └── WorkerFailedError     7, 8  a worker met what a restart does not cure
     └── RequestError          a client's request that is answered with a code of spec/codes.toml
         ├── TokenInvalidError         token_invalid
-        └── TokenExpiredError         token_expired
+        ├── TokenExpiredError         token_expired
+        └── OverloadedError           overloaded; says when to try again
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ __all__ = [
     "ExitCode",
     "ImfastError",
     "InsecureSecretError",
+    "OverloadedError",
     "PortBusyError",
     "RequestError",
     "StartError",
@@ -113,6 +115,8 @@ class RequestError(ImfastError):
     """A request that is refused, with a code of the catalogue."""
 
     code: ClassVar[Code]
+    retry_after_ms: int = 0
+    """When to try again; 0 where nothing is known about that."""
 
 
 class TokenInvalidError(RequestError):
@@ -125,3 +129,13 @@ class TokenExpiredError(RequestError):
     """The token was good and its time is over: a new one helps."""
 
     code = Code.TOKEN_EXPIRED
+
+
+class OverloadedError(RequestError):
+    """What the request needs does not answer now. Nothing was done."""
+
+    code = Code.OVERLOADED
+
+    def __init__(self, message: str, retry_after_ms: int) -> None:
+        super().__init__(message)
+        self.retry_after_ms = retry_after_ms

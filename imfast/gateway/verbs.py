@@ -13,10 +13,11 @@ import structlog
 
 from imfast.codes import Code
 from imfast.errors import RequestError
+from imfast.gateway.circuit_breaker import CircuitBreaker
 
 if TYPE_CHECKING:
     from imfast._engine import Engine, Request
-    from imfast.gateway.authenticate import Authenticator
+    from imfast.gateway.authenticate import Authenticator, Identity
 
 __all__ = ["Verbs"]
 
@@ -30,6 +31,7 @@ class Verbs:
         """What is not named below goes ahead: the engine has checked its limits already."""
         self._engine = engine
         self._authenticator = authenticator
+        self._breaker = CircuitBreaker("token verification")
         self._served: dict[str, Callable[[Request], None]] = {
             "connect": self._connect,
             "refresh": self._refresh,
@@ -46,16 +48,20 @@ class Verbs:
         except RequestError as error:
             # The reason is logged, not told: it would help whoever forges tokens.
             log.info("request refused", verb=request.verb, code=error.code.name, reason=str(error))
-            self._engine.refuse(request.connection, error.code)
+            self._engine.refuse(request.connection, error.code, retry_after_ms=error.retry_after_ms)
+
+    def _verify(self, token: str) -> Identity:
+        with self._breaker.guard():
+            return self._authenticator.verify(token)
 
     def _connect(self, request: Request) -> None:
-        identity = self._authenticator.verify(request.token)
+        identity = self._verify(request.token)
         self._engine.connected(
             request.connection, identity.tenant, identity.user, identity.expires_at_ms
         )
 
     def _refresh(self, request: Request) -> None:
-        identity = self._authenticator.verify(request.token)
+        identity = self._verify(request.token)
         if (identity.user, identity.tenant) != (request.user, request.tenant):
             self._engine.refuse(
                 request.connection, Code.TOKEN_INVALID, "the token is another user's"
