@@ -5,7 +5,8 @@ rust/python/build.rs calls it with cargo's OUT_DIR. By hand, to try a change wit
     python core_ext/build.py /tmp/core
     PYTHONPATH=/tmp/core python -c 'import imfast._core.sequencer'
 
-CXX and CXXFLAGS are honoured. Only modules older than their sources are built again.
+CXX and CXXFLAGS are honoured; with IMFAST_FAULTS in the environment the deliberate faults of the
+simulation are compiled in. Only modules older than their sources are built again.
 """
 
 import os
@@ -63,6 +64,8 @@ def build(root: Path, pyx: Path, library: Path) -> None:
     compiler = shlex.split(os.environ.get("CXX", "c++"))
     includes = ["-I", sysconfig.get_path("include"), "-I", str(pyx.parent)]
     extra = shlex.split(os.environ.get("CXXFLAGS", ""))
+    if "IMFAST_FAULTS" in os.environ:
+        extra.append("-DIMFAST_FAULTS")
     unfinished = library.with_suffix(".unfinished")
     subprocess.run(
         [*compiler, *FLAGS, *includes, *extra, str(generated), "-o", str(unfinished)], check=True

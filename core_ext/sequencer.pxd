@@ -73,6 +73,10 @@ cdef extern from "dedupe_map.h" nogil:
     uint64_t imfast_map_bytes(const imfast_map* map)
 
 
+cdef extern from "faults.h" nogil:
+    bint imfast_fault(const char* name)  # constant 0 but in the simulation
+
+
 cdef struct Mark:
     # How far the numbering has come; two marks bound the batch in flight.
     uint64_t position    # of the last accepted command, 0 before the first

@@ -163,6 +163,8 @@ cdef class Sequencer:
         if record.key_high | record.key_low:
             slot = imfast_map_slot(&self.map, &self.queue, record.key_high, record.key_low)
             if slot[0]:
+                if imfast_fault("dedupe-after-numbering"):
+                    self.heads[record.conversation] += 1
                 self.repeat(record, imfast_queue_at(&self.queue, <uint32_t>slot[0]))
                 return
         if record.verdict == IMFAST_FORBIDDEN:
@@ -238,8 +240,11 @@ cdef class Sequencer:
         if not self.in_flight:
             raise RuntimeError("no batch is in flight")
         cdef uint64_t i
-        for i in range(self.numbered_count):
-            self.heads[self.numbered[i]] -= 1
+        if not imfast_fault("rolled-back-number-kept"):
+            for i in range(self.numbered_count):
+                self.heads[self.numbered[i]] -= 1
+        if imfast_fault("failed-key-remembered"):
+            self.committed.keys = self.queue.count
         while self.queue.count > self.committed.keys:
             self.forget_newest()
         self.folded = self.committed

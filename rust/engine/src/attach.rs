@@ -13,6 +13,7 @@ use crate::origin::Waiter;
 use crate::query::{From, Page, Query, QueryKind};
 use crate::slab::Handle;
 use crate::users::scoped;
+use imfast_faults::{Fault, on};
 use imfast_wire::frames::server::{Row, ServerBody, ServerFrame};
 use imfast_wire::frames::token::SyncToken;
 
@@ -200,7 +201,7 @@ impl Engine {
             last &= routed_at <= asked_at;
             groups.push(group);
         }
-        if !last {
+        if !last && !on(Fault::BoundBeforeRoutes) {
             return self.ask_page(handle, partition);
         }
         for group in groups {

@@ -5,6 +5,7 @@ use crate::engine::Engine;
 use crate::run::Class;
 use crate::slab::Handle;
 use crate::users::scoped;
+use imfast_faults::{Fault, on};
 use imfast_wire::frames::server::{Row, ServerBody, ServerFrame};
 use imfast_wire::frames::token::SyncToken;
 use imfast_wire::protobuf::{Malformed, Reader, put_bytes, put_message, put_number};
@@ -216,7 +217,10 @@ impl Engine {
     /// The token of everything that every live session has been given.
     pub(crate) fn token(&self) -> SyncToken {
         let position = |(partition, watermark): (usize, &u64)| {
-            let unfinished = self.groups.lowest_unfinished(partition as u16);
+            let unfinished = self
+                .groups
+                .lowest_unfinished(partition as u16)
+                .filter(|_| !on(Fault::WatermarkAheadOfFanOut));
             unfinished.map_or(*watermark, |position| (*watermark).min(position - 1))
         };
         SyncToken {

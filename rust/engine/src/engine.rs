@@ -15,7 +15,7 @@ use crate::links::Links;
 use crate::owner::Owned;
 use crate::requests::Request;
 use crate::slab::Handle;
-use crate::system::{Clock, Completions, Poller, Ready, Source, System};
+use crate::system::{Clock, Completions, Ready, Source, System};
 use crate::timers::Pace;
 use crate::users::Users;
 use imfast_log::Completion;
@@ -112,7 +112,7 @@ impl Engine {
         routes: Arc<RouteTable>,
         system: System,
     ) -> Result<Self, Errno> {
-        let poller = Poller::new(TICK, config.events_per_tick)?;
+        let poller = system.poller(TICK, config.events_per_tick)?;
         let completions = system.completions(&poller)?;
         let key_nonce = system.nonce()?;
         let clock = system.clock();

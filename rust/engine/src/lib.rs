@@ -17,7 +17,7 @@ mod groups;
 mod input;
 mod io;
 mod links;
-#[cfg(feature = "micro")]
+#[cfg(all(feature = "micro", not(feature = "simulation")))]
 pub mod micro;
 mod origin;
 mod owner;
@@ -27,6 +27,8 @@ mod recovery;
 mod requests;
 mod run;
 mod send_queue;
+#[cfg(feature = "simulation")]
+mod simulation;
 mod slab;
 mod slow;
 mod stats;
@@ -48,4 +50,8 @@ pub use owner::{Finished, is_lost};
 pub use recovery::OpenError;
 pub use requests::{ControlVerb, Request};
 pub use slab::Handle;
+#[cfg(feature = "simulation")]
+pub use system::{LinkEnds, Port, World};
 pub use system::{Socket, System};
+#[cfg(feature = "simulation")]
+pub use {imfast_faults as faults, imfast_log::sim};

@@ -6,6 +6,7 @@ use crate::engine::Engine;
 use crate::origin::Origin;
 use crate::query::Query;
 use crate::system::Writer;
+use imfast_faults::{Fault, on};
 use imfast_log::{AppendError, Batch, BatchReader, Log, RetryKind};
 use imfast_partition::{
     Audience, Delivery, Disagreement, Incoming, Outcome, Partition, Refused, RowKind,
@@ -181,12 +182,15 @@ impl Engine {
             payload: batch.payload,
         };
         writer.append(batch, owned.enqueued);
-        Ok(true)
+        Ok(!on(Fault::DeliverBeforeCommit))
     }
 
     /// Appends that ended since the last call, in order.
     pub fn take_finished(&mut self) -> Vec<Finished> {
-        let completed = std::mem::take(&mut self.completed);
+        let mut completed = std::mem::take(&mut self.completed);
+        if on(Fault::DeliverBeforeCommit) {
+            completed.retain(|completion| completion.result.is_err());
+        }
         let finished = |completion: imfast_log::Completion| {
             let partition = completion.partition as u16;
             match completion.result {

@@ -12,6 +12,7 @@ use crate::log::{Log, OpenOptions, Opened};
 use crate::reader::{LogReader, scan_error};
 use crate::scanner::{ScanError, Scanner, read_full};
 use crate::writer::{SegmentWriter, Start, create_segment};
+use imfast_faults::{Fault, on};
 
 /// A torn write that was cut off the end of the log. No batch in it was ever reported as durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -275,6 +276,7 @@ fn recover_tail(
         match scanner.advance() {
             Ok(true) => {}
             Ok(false) => break,
+            Err(ScanError::Damage(What::Batch)) if on(Fault::TornTailKept) => break,
             Err(ScanError::Damage(What::Batch)) => {
                 let offset = scanner.offset();
                 if let Some((at, _)) = scanner

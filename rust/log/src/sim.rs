@@ -54,6 +54,8 @@ pub enum Fault {
     /// It fails with this error number. A failed sync of a file also drops its unsynced bytes, as Linux does: the
     /// cache goes on showing them until it is evicted, the disk never gets them, and the next sync succeeds.
     Error(i32),
+    /// A sync brings everything to the disk and reports this error number all the same.
+    Late(i32),
     /// A write stops after so many bytes and says so.
     Short(usize),
 }
@@ -166,6 +168,11 @@ impl SimFs {
         self.state().faults.push((operation, skip, fault));
     }
 
+    /// Forgets the faults that were not met.
+    pub fn mend(&self) {
+        self.state().faults.clear();
+    }
+
     /// Bytes that all files together may have; a write beyond ends short, then fails with `StorageFull`.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.state().capacity = bytes;
@@ -223,7 +230,9 @@ impl State {
     /// As `begin`, for operations in which only an error makes sense.
     fn begin_whole(&mut self, operation: Operation) -> io::Result<()> {
         match self.begin(operation)? {
-            Some(Fault::Error(number)) => Err(io::Error::from_raw_os_error(number)),
+            Some(Fault::Error(number) | Fault::Late(number)) => {
+                Err(io::Error::from_raw_os_error(number))
+            }
             _ => Ok(()),
         }
     }

@@ -12,6 +12,7 @@ use crate::format::{
     BATCH_BYTES_MAX, BATCH_HEADER_BYTES, BatchHeader, SEGMENT_HEADER_BYTES, SegmentHeader,
 };
 use crate::log::{Durability, OpenOptions};
+use imfast_faults::{Fault, on};
 
 /// A batch that is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,10 +120,12 @@ impl SegmentWriter {
         self.write(batch, bytes)?;
         let written = self.fs.now_ns();
         let mut sync_ns = 0;
-        if self.options.durability == Durability::Fsync {
-            self.file
-                .sync_data()
-                .map_err(|error| self.poison("fdatasync", None, &error))?;
+        if self.options.durability == Durability::Fsync && !on(Fault::AckBeforeSync) {
+            let mut synced = self.file.sync_data();
+            if on(Fault::RetriedFsync) && synced.is_err() {
+                synced = self.file.sync_data();
+            }
+            synced.map_err(|error| self.poison("fdatasync", None, &error))?;
             sync_ns = self.fs.now_ns() - written;
         }
         // Only after the batch is where a successor's scan finds it: see the crate's documentation.
@@ -221,6 +224,7 @@ impl SegmentWriter {
     fn check_fence(&mut self) -> Result<(), AppendError> {
         match self.lock.published() {
             Ok(Some(epoch)) if epoch == self.id.epoch => Ok(()),
+            Ok(_) if on(Fault::EpochUnchecked) => Ok(()),
             Ok(newer) => Err(self.fenced(newer.unwrap_or(0))),
             Err(error) => Err(self.poison("reading the lock file", None, &error)),
         }

@@ -109,6 +109,17 @@ fn failed_sync_poisons_until_reopened_from_what_the_disk_has() {
 }
 
 #[test]
+fn sync_that_fails_after_its_work_leaves_a_batch_whose_outcome_only_the_disk_knows() {
+    let fs = SimFs::new();
+    let mut log = open(&fs).log;
+    fs.inject(Operation::Sync, 0, Fault::Late(EIO));
+    let failed = log.append_now(&batch(1, 2)).unwrap_err();
+    assert!(matches!(failed, AppendError::Poisoned { .. }), "{failed}");
+    drop(log);
+    assert_eq!(open(&fs).last_position, 2);
+}
+
+#[test]
 fn failing_roll_leaves_the_log_usable_or_poisoned_and_whole() {
     let rolling = OpenOptions {
         segment_bytes: 100,

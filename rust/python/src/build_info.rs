@@ -16,7 +16,9 @@ const PROFILE: &str = if cfg!(debug_assertions) {
 };
 
 /// Cargo features that change what is in the binary.
-const FEATURES: &[&str] = if cfg!(feature = "core-ext") {
+const FEATURES: &[&str] = if cfg!(feature = "simulation") {
+    &["core-ext", "simulation"]
+} else if cfg!(feature = "core-ext") {
     &["core-ext"]
 } else {
     &[]

@@ -1,16 +1,21 @@
 //! The engine as the worker's event loop drives it.
 
+#[cfg(not(feature = "simulation"))]
 use crate::options::Options;
 use crate::records::Records;
 use crate::requests::Request;
+#[cfg(not(feature = "simulation"))]
 use crate::routes;
-use imfast_engine::{Handle, Identity, OpenError, Speaks, System};
+use imfast_engine::{Handle, Identity, OpenError};
+#[cfg(not(feature = "simulation"))]
+use imfast_engine::{Speaks, System};
 use imfast_wire::frames::codes;
 use pyo3::create_exception;
 use pyo3::exceptions::{PyBufferError, PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use std::path::PathBuf;
+#[cfg(not(feature = "simulation"))]
 use std::sync::Arc;
 
 create_exception!(
@@ -61,6 +66,25 @@ impl Engine {
         self.inner.records_mut(partition)
     }
 
+    #[cfg(feature = "simulation")]
+    pub(crate) fn around(inner: imfast_engine::Engine) -> Self {
+        Self {
+            inner,
+            failures: Vec::new(),
+            views: 0,
+        }
+    }
+
+    #[cfg(feature = "simulation")]
+    pub(crate) fn inner(&self) -> &imfast_engine::Engine {
+        &self.inner
+    }
+
+    #[cfg(feature = "simulation")]
+    pub(crate) fn inner_mut(&mut self) -> &mut imfast_engine::Engine {
+        &mut self.inner
+    }
+
     fn no_views(&self) -> PyResult<()> {
         if self.views > 0 {
             return Err(PyBufferError::new_err("the batch's records are still held"));
@@ -86,6 +110,7 @@ fn os_error(errno: rustix::io::Errno) -> PyErr {
 
 #[pymethods]
 impl Engine {
+    #[cfg(not(feature = "simulation"))]
     #[new]
     fn new(options: Options, routes_fd: i32) -> PyResult<Self> {
         let table = Arc::new(routes::map(routes_fd)?);
@@ -103,6 +128,7 @@ impl Engine {
         self.inner.raw_fd()
     }
 
+    #[cfg(not(feature = "simulation"))]
     /// Serves a listening socket for WebSocket and HTTP; the engine keeps its own descriptor.
     fn listen_http(&mut self, fd: i32) -> PyResult<u32> {
         self.inner
@@ -110,6 +136,7 @@ impl Engine {
             .map_err(os_error)
     }
 
+    #[cfg(not(feature = "simulation"))]
     /// Serves a listening socket for framed TCP.
     fn listen_tcp(&mut self, fd: i32) -> PyResult<u32> {
         self.inner
@@ -117,6 +144,7 @@ impl Engine {
             .map_err(os_error)
     }
 
+    #[cfg(not(feature = "simulation"))]
     /// Serves the Unix socket of this worker's links.
     fn listen_links(&mut self, fd: i32) -> PyResult<()> {
         self.inner

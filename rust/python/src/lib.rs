@@ -9,6 +9,8 @@ mod options;
 mod records;
 mod requests;
 mod routes;
+#[cfg(feature = "simulation")]
+mod simulation;
 
 #[pyo3::pymodule]
 mod _engine {
@@ -30,6 +32,10 @@ mod _engine {
     use crate::requests::Request;
     #[pymodule_export]
     use crate::routes::{clear_worker, create_route_table, heartbeat};
+
+    #[cfg(feature = "simulation")]
+    #[pymodule_export]
+    use crate::simulation::{SimulatedWorld, fault_names, inject_fault};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -82,7 +82,7 @@ impl RouteTable {
         let bytes = table_bytes(buckets).filter(|_| buckets > 0);
         let fd = Memory::create(name, bytes.ok_or(RouteError::Buckets(buckets))?)?;
         let memory = Memory::map(fd.as_fd())?.ok_or(RouteError::Foreign)?;
-        Self::format(&memory);
+        Self::format(&memory, RandomState::new().hash_one(0));
         Ok(fd)
     }
 
@@ -101,20 +101,23 @@ impl RouteTable {
 
     /// A table of this process only.
     pub fn heap(buckets: u64) -> Result<Self, RouteError> {
+        Self::heap_with_seed(buckets, RandomState::new().hash_one(0))
+    }
+
+    /// As [`Self::heap`], with the same keys in the same buckets each time: for simulations.
+    pub fn heap_with_seed(buckets: u64, seed: u64) -> Result<Self, RouteError> {
         let bytes = table_bytes(buckets).filter(|_| buckets > 0);
         let memory = Memory::heap(bytes.ok_or(RouteError::Buckets(buckets))?);
-        let seed = Self::format(&memory);
+        Self::format(&memory, seed);
         Ok(Self { memory, seed })
     }
 
-    fn format(memory: &Memory) -> u64 {
+    fn format(memory: &Memory, seed: u64) {
         let header = memory.header();
-        let seed = RandomState::new().hash_one(0);
         header.version.store_relaxed(VERSION);
         header.buckets.store_relaxed(memory.buckets().len() as u64);
         header.seed.store_relaxed(seed);
         header.magic.store_release(MAGIC);
-        seed
     }
 
     // Keys

@@ -6,10 +6,17 @@
 
 #[cfg(not(feature = "simulation"))]
 mod kernel;
+#[cfg(feature = "simulation")]
+mod simulated;
+
 #[cfg(not(feature = "simulation"))]
 pub(crate) use kernel::{Clock, Completions, Poller, Writer, socket};
 #[cfg(not(feature = "simulation"))]
 pub use kernel::{Socket, System};
+#[cfg(feature = "simulation")]
+pub(crate) use simulated::{Clock, Completions, Poller, Writer, socket};
+#[cfg(feature = "simulation")]
+pub use simulated::{LinkEnds, Port, Socket, System, World};
 
 use std::net::IpAddr;
 

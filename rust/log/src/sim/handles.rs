@@ -30,6 +30,9 @@ impl SimFile {
         if !ignored {
             inode.sync();
         }
+        if let Some(Fault::Late(number)) = fault {
+            return Err(io::Error::from_raw_os_error(number));
+        }
         Ok(())
     }
 }
@@ -55,7 +58,9 @@ impl File for SimFile {
         let fault = state.begin(Operation::Write)?;
         let mut bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
         match fault {
-            Some(Fault::Error(number)) => return Err(io::Error::from_raw_os_error(number)),
+            Some(Fault::Error(number) | Fault::Late(number)) => {
+                return Err(io::Error::from_raw_os_error(number));
+            }
             Some(Fault::Short(count)) => bytes.truncate(count),
             None => {}
         }

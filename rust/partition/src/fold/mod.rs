@@ -20,6 +20,7 @@ use crate::record::Record;
 use crate::state::{Mark, State};
 
 use finish::StagedRow;
+use imfast_faults::{Fault, on};
 use overlay::Overlay;
 use plan::Plan;
 use rate::GroupBuckets;
@@ -129,6 +130,11 @@ impl Fold {
         if let Plan::Settled(_) | Plan::Repeat(_) | Plan::Unchanged { .. } = plan {
             return Err(ReplayError::Unchanged { position });
         }
+        if on(Fault::DedupeForgottenOnRestart)
+            && let Some(record) = self.batch.records.last_mut()
+        {
+            (record.key_high, record.key_low) = (0, 0);
+        }
         self.batch.plans.push(plan);
         self.batch.commands.push(command);
         Ok(())
@@ -138,8 +144,30 @@ impl Fold {
     pub(crate) fn rollback(&mut self) -> Vec<Vec<u8>> {
         assert_ne!(self.phase, Phase::Idle, "a batch is in flight");
         self.unstage();
+        if on(Fault::UndoOfMembershipMissed) {
+            self.keep_membership();
+        }
         self.state.truncate(self.batch.mark);
         self.close()
+    }
+
+    /// What [`Fault::UndoOfMembershipMissed`] does: who joined or left stays in or out.
+    fn keep_membership(&mut self) {
+        for plan in core::mem::take(&mut self.batch.plans) {
+            let Plan::Event(event) = plan else { continue };
+            let record = self.batch.records[event.record as usize];
+            let entry = self.state.conversation_mut(record.conversation);
+            let seq = entry.head() + 1;
+            for &user in &event.users {
+                let is_in = entry
+                    .members
+                    .find(user)
+                    .is_some_and(crate::members::Member::is_in);
+                if !event.change.adds() && is_in {
+                    entry.members.leave(user, seq);
+                }
+            }
+        }
     }
 
     fn unstage(&mut self) {

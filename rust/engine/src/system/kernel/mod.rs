@@ -10,7 +10,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A connection, or a listening socket.
 pub type Socket = OwnedFd;
@@ -25,6 +25,12 @@ pub struct System;
 
 #[expect(clippy::unused_self, reason = "the simulated system has state")]
 impl System {
+    /// What reports which sockets are ready; `tick` is the period of its timer, and one poll takes
+    /// `events` of them at most.
+    pub(crate) fn poller(&self, tick: Duration, events: usize) -> Result<Poller, Errno> {
+        Poller::new(tick, events)
+    }
+
     /// Outcomes of logs, which wake `poller`.
     pub(crate) fn completions(&self, poller: &Poller) -> Result<Completions, Errno> {
         let waker = poller.waker()?;
