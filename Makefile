@@ -23,6 +23,9 @@ SOAK_ARGS ?=
 KILLS ?= 100
 CHAOS_STATE ?= .benchmarks/chaos.json
 CHAOS_ARGS ?=
+# make simulate: one seed instead of fresh ones, with a deliberate fault.
+SEED ?=
+FAULT ?=
 # Where inputs that reach new code gather; rust/fuzz/corpus holds a small selection of them.
 FUZZ_FOUND = $(CARGO_TARGET_DIR)/fuzz-corpus
 
@@ -40,6 +43,7 @@ REVISION_LOG := $(wildcard $(shell git rev-parse --git-path logs/HEAD 2>/dev/nul
 RUNTIME := $(VENV)/.stamp-runtime
 DEVELOP := $(VENV)/.stamp-develop
 BUILT := $(VENV)/.stamp-built-$(PROFILE)
+SIMULATED := $(VENV)/.stamp-simulated
 MANIFEST := --manifest-path rust/Cargo.toml
 
 .PHONY: help
@@ -67,7 +71,7 @@ test-rust: $(RUNTIME) ## cargo test of every crate
 	cargo test $(MANIFEST) --workspace $(LOCKED)
 
 .PHONY: test-python
-test-python: $(DEVELOP) $(BUILT) ## pytest (PYTEST_ARGS selects)
+test-python: $(DEVELOP) $(BUILT) $(SIMULATED) ## pytest (PYTEST_ARGS selects)
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
 
 # Compares with the parent; GUARD_BASE=<revision> compares with another one.
@@ -95,6 +99,7 @@ lint-python: $(DEVELOP) $(BUILT)
 lint-rust: $(RUNTIME)
 	cargo fmt $(MANIFEST) --all --check
 	cargo clippy $(MANIFEST) --workspace --all-targets $(LOCKED) -- -D warnings
+	cargo clippy $(MANIFEST) -p imfast-python -p imfast-faults --features imfast-python/simulation $(LOCKED) -- -D warnings
 
 .PHONY: fmt
 fmt: $(DEVELOP) ## Format Rust and Python in place
@@ -137,6 +142,17 @@ fuzz: ## Fuzz every decoder and state machine, FUZZ_SECONDS each (needs nightly 
 			-max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=1; \
 	done
 
+.PHONY: simulation
+simulation: $(SIMULATED) ## Build the engine in a simulated world, for tests/simulation
+
+.PHONY: simulate
+simulate: $(DEVELOP) $(BUILT) $(SIMULATED) ## Look for lost and repeated messages under simulated crashes (SECONDS=60, SEED=, FAULT=)
+	$(VENV)/bin/python -m tests.simulation.search $(if $(SEED),--seed $(SEED),--seconds $(or $(SECONDS),60)) --fault '$(FAULT)'
+
+.PHONY: simulate-faults
+simulate-faults: $(DEVELOP) $(BUILT) $(SIMULATED) ## Count the seeds that find each deliberate fault
+	$(VENV)/bin/python -m tests.simulation.search --faults
+
 .PHONY: check-tools
 check-tools: ## Name what this machine lacks, with the command that installs it
 	@tools/check_tools.sh test && echo "nothing is missing"
@@ -158,6 +174,10 @@ $(RUNTIME): pyproject.toml tools/requirements.py
 $(DEVELOP): $(RUNTIME)
 	$(PYTHON) tools/requirements.py test lint bench > $(VENV)/requirements-develop.txt
 	$(VENV)/bin/python -m pip install --quiet -r $(VENV)/requirements-develop.txt
+	@touch $@
+
+$(SIMULATED): $(RUNTIME) $(NATIVE_SOURCES) tools/build_simulation.py
+	$(VENV)/bin/python tools/build_simulation.py $(VENV)/simulation
 	@touch $@
 
 # The first build installs the package (editable, with its entry point); later ones replace the

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 import imfast
+from imfast import _engine
+from imfast._core import sequencer
 from imfast._engine import __version__, build_info
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -29,6 +31,15 @@ def test_engine_names_a_revision_and_the_kind_of_build() -> None:
 
 def test_wheel_and_editable_builds_contain_the_cython_modules() -> None:
     assert build_info()["features"] == ["core-ext"]
+
+
+def test_product_build_has_neither_the_simulation_nor_its_deliberate_faults() -> None:
+    assert not {"SimulatedWorld", "inject_fault", "fault_names"} & set(dir(_engine))
+    names = re.findall(r'"([a-z-]+)", Fault::', (ROOT / "rust/faults/src/injected.rs").read_text())
+    assert "ack-before-sync" in names
+    for module in (_engine, sequencer):
+        binary = Path(str(module.__file__)).read_bytes()
+        assert not [name for name in [*names, "IMFAST_FAULT"] if name.encode() in binary]
 
 
 def test_package_refuses_a_name_that_it_does_not_have() -> None:

@@ -1,0 +1,104 @@
+"""What must be true of the server, from what clients asked and were told. Knows no server code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Outcome", "Prediction", "Row", "Sent"]
+
+Frame = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The final answer to a request: a body, or the name of an error that no retry cures."""
+
+    body: Frame | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What stands under a number of a conversation, the same for everybody and for ever."""
+
+    kind: str
+    message_id: str
+    author: str
+    content: str
+    """The text of a message; the type and the users of an event."""
+
+    @staticmethod
+    def of(kind: str, frame: Frame) -> Row:
+        if kind == "message":
+            return Row(kind, frame["messageId"], frame["from"], frame.get("text", ""))
+        users = [frame["user"]] if "user" in frame else frame.get("users", [])
+        return Row(kind, frame["messageId"], frame["by"], " ".join([frame["type"], *users]))
+
+
+@dataclass(eq=False)
+class Sent:
+    """One message that a client wants sent, under one key."""
+
+    user: str
+    conversation: str
+    to: Frame
+    key: str
+    text: str
+    outcome: Outcome | None = None
+    """Of the first attempt that had one."""
+    copies: int = 0
+    """How often it may have reached the server."""
+    joined_before: bool = False
+    """The sender was told of being a member before asking."""
+
+
+@dataclass
+class Prediction:
+    """Grows with the run; every contradiction is an AssertionError at once."""
+
+    rows: dict[tuple[str, int], Row] = field(default_factory=dict)
+    """Whatever anybody was ever shown."""
+    sends: dict[str, Sent] = field(default_factory=dict)
+    """By key; keys are unique."""
+    texts: dict[str, tuple[str, int]] = field(default_factory=dict)
+    """Where each text was seen."""
+    acknowledged: int = 0
+
+    def seen(self, who: str, kind: str, frame: Frame) -> None:
+        """Somebody was shown a row."""
+        place = (frame["conversation"], frame["seq"])
+        row = Row.of(kind, frame)
+        known = self.rows.setdefault(place, row)
+        assert known == row, f"{who} was shown {row} as {place}, which was {known} before"
+        if kind == "message":
+            other = self.texts.setdefault(row.content, place)
+            assert other == place, f"{who} was shown {row.content!r} at {place} and at {other}"
+
+    def answered(self, sent: Sent, outcome: Outcome) -> None:
+        """An attempt under the key of `sent`, with its payload, was answered."""
+        first = sent.outcome
+        if outcome.body is None:
+            # Of two copies, the one that was refused before the other was not may be answered last.
+            assert first is None or first.body is None or sent.copies > 1, (
+                f"{sent.key} got {outcome.error} after {first}"
+            )
+            sent.outcome = first or outcome
+            return
+        body = {name: value for name, value in outcome.body.items() if name != "duplicate"}
+        if first is not None and first.body is not None:
+            assert body == first.body, f"{sent.key} got {body} after {first.body}"
+            return
+        self.acknowledged += 1
+        sent.outcome = Outcome(body=body)
+        assert body["conversation"] == sent.conversation, f"{sent.key} went elsewhere: {body}"
+        row = Row("message", body["messageId"], sent.user, sent.text)
+        place = (body["conversation"], body["seq"])
+        known = self.rows.setdefault(place, row)
+        assert known == row, f"{sent.key} was acknowledged as {place}, where {known} stands"
+        other = self.texts.setdefault(sent.text, place)
+        assert other == place, f"{sent.key} was acknowledged as {place} and seen at {other}"
+
+    def conflicted(self, sent: Sent, outcome: Outcome) -> None:
+        """Another payload under the key of an acknowledged send was answered."""
+        assert outcome.error == "key_conflict", f"another payload under {sent.key} got {outcome}"
