@@ -10,6 +10,7 @@ from zlib import crc32
 import orjson
 
 from tests.simulation.device import RETRY_MS, Device, Request
+from tests.simulation.last_word import say_last_words
 from tests.simulation.native import engine_module
 from tests.simulation.node import use_sequencer
 from tests.simulation.oracle import check_all
@@ -87,6 +88,7 @@ class Simulation:
         limit_ns = scheduler.now_ns + SETTLE_MS * MS
         scheduler.run_until(limit_ns, self.settled)
         assert self.settled(), f"not settled in time: {self.unanswered()}"
+        say_last_words(self)
         self.read_histories()
         scheduler.run_until(limit_ns + SETTLE_MS * MS, lambda: self.unsettled == 0)
         assert self.unsettled == 0, f"histories not answered: {self.unanswered()}"
@@ -227,6 +229,15 @@ class Simulation:
             self.prediction.sends[key] = sent
             body = {"to": to, "key": key, "text": text}
             self.ask_to_send(device, sent, body)
+
+    def say(self, device: Device, conversation: str) -> Sent:
+        """One message to a conversation that there is."""
+        key = f"k{len(self.prediction.sends)}"
+        to = {"conversation": conversation}
+        sent = Sent(device.user, conversation, to, key, key, joined_before=True)
+        self.prediction.sends[key] = sent
+        self.ask_to_send(device, sent, {"to": to, "key": key, "text": key})
+        return sent
 
     def ask_to_send(self, device: Device, sent: Sent, body: dict[str, Any]) -> None:
         self.request(device, "send", body, lambda o: self.prediction.answered(sent, o), sent)

@@ -173,10 +173,14 @@ class Trouble:
 
     def lose_frame(self, choice: int, side: int) -> None:
         """One frame of a link is lost, as soon as there is one under way."""
+        self.lose_next_frame(choice, side, 10_000)
+
+    def lose_next_frame(self, choice: int, side: int, looks: int) -> None:
         stream = self.link(choice)
-        if stream is None or self.world.lose_frame(stream, side) or self.scheduler.healing:
+        if stream is None or looks == 0 or self.world.lose_frame(stream, side):
             return
-        self.scheduler.at(self.scheduler.now_ns + MS // 10, self.lose_frame, choice, side)
+        next_ns = self.scheduler.now_ns + MS // 10
+        self.scheduler.at(next_ns, self.lose_next_frame, choice, side, looks - 1)
 
     def stall_link(self, choice: int, length_ms: float) -> None:
         if (stream := self.link(choice)) is not None:
