@@ -111,6 +111,12 @@ class Settings(BaseSettings):
         computed="processor cores",
         when="Processes; more than cores only where the limit of open files asks for it.",
     )
+    spare_workers: Count = option(
+        1,
+        minimum=0,
+        maximum=WORKERS_MAX,
+        when="Waiting replacements of dead workers, about 20 MB each; 0: successors load first.",
+    )
     partitions: Count | None = option(
         None,
         minimum=1,

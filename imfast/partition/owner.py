@@ -35,7 +35,7 @@ class PartitionOwner:
         self._fsync = fsync
         self._dedupe_entries = dedupe_entries
         self._dedupe_window_ms = dedupe_window_ms
-        self._sequencer = self._fresh_sequencer()
+        self._sequencer: Sequencer
         self._records = engine.records(number)
 
     def open(self, beat: Callable[[], None]) -> int:
@@ -48,7 +48,9 @@ class PartitionOwner:
         """
         engine, number = self._engine, self.number
         self.epoch, _ = engine.open_partition(number, self._directory, self._fsync)
-        sequencer = self._sequencer = self._fresh_sequencer()
+        sequencer = self._sequencer = Sequencer(
+            number, self._dedupe_entries, self._dedupe_window_ms
+        )
         batches = commands = 0
         while (batch := engine.replay_next(number)) is not None:
             time_ms, count = batch
@@ -82,6 +84,3 @@ class PartitionOwner:
         else:
             self._sequencer.rollback()
             self._engine.fail(self.number)
-
-    def _fresh_sequencer(self) -> Sequencer:
-        return Sequencer(self.number, self._dedupe_entries, self._dedupe_window_ms)

@@ -1,7 +1,8 @@
-"""A worker that waits for another one's death, with its modules loaded.
+"""Workers that wait for another one's death, with their modules loaded.
 
 Starting Python and loading the modules is most of what a replacement takes; a spare has that
-behind it. One is enough: workers seldom die together, and the second of two starts as before.
+behind it. One is enough where workers die one by one; as many as there are workers stand ready for
+the death of all.
 """
 
 from __future__ import annotations
@@ -14,54 +15,53 @@ import structlog
 
 from imfast.supervisor.worker_process import WorkerProcess
 
-__all__ = ["Spare"]
+__all__ = ["Spares"]
 
 log = structlog.get_logger(__name__)
 
 
-class Spare:
-    """At most one waiting worker."""
+class Spares:
+    """At most `count` waiting workers."""
 
-    def __init__(self, start: Callable[[], Awaitable[WorkerProcess]]) -> None:
+    def __init__(self, start: Callable[[], Awaitable[WorkerProcess]], count: int) -> None:
         """`start` starts a worker that is given no document."""
         self._start = start
-        self._process: WorkerProcess | None = None
-        self._reaper: asyncio.Task[None] | None = None
+        self._count = count
+        self._waiting: dict[WorkerProcess, asyncio.Task[None]] = {}
+        """Each with the task that reaps it."""
 
     async def refill(self) -> None:
-        """Starts a spare if there is none. Where it fails there is none: it is no necessity."""
-        if self._process is not None:
-            return
-        try:
-            process = await self._start()
-        except OSError as error:
-            log.warning("spare_worker_not_started", error=str(error))
-            return
-        self._process = process
-        self._reaper = asyncio.create_task(self._reap(process))
+        """Starts what is missing. Where that fails there are fewer: they are no necessity."""
+        while len(self._waiting) < self._count:
+            try:
+                process = await self._start()
+            except OSError as error:
+                log.warning("spare_worker_not_started", error=str(error))
+                return
+            self._waiting[process] = asyncio.create_task(self._reap(process))
 
     async def take(self) -> WorkerProcess | None:
-        """Returns the spare, if one lives: the caller waits for its death from now on."""
-        process, self._process = self._process, None
-        reaper, self._reaper = self._reaper, None
-        if process is None or reaper is None:
-            return None
-        reaper.cancel()
-        # Until it has let go of the process: two cannot wait for it.
-        await asyncio.wait([reaper])
-        return process if reaper.cancelled() else None
+        """Returns a spare, if one lives: the caller waits for its death from now on."""
+        while self._waiting:
+            # The oldest: it has had most time to load its modules.
+            process = next(iter(self._waiting))
+            reaper = self._waiting.pop(process)
+            reaper.cancel()
+            # Until it has let go of the process: two cannot wait for it.
+            await asyncio.wait([reaper])
+            if reaper.cancelled():
+                return process
+        return None
 
     async def close(self) -> None:
-        """Ends the spare."""
-        process = await self.take()
-        if process is not None:
+        """Ends the spares."""
+        while (process := await self.take()) is not None:
             process.send_signal(signal.SIGKILL)
             await process.wait()
             process.control.close()
 
     async def _reap(self, process: WorkerProcess) -> None:
         status = await process.wait()
-        if self._process is process:
-            self._process = None
+        self._waiting.pop(process, None)
         process.control.close()
         log.warning("spare_worker_died", status=status)

@@ -24,7 +24,7 @@ from imfast.supervisor.control import ControlError, Fatal, Ready
 from imfast.supervisor.listeners import Links, Listeners
 from imfast.supervisor.routes import RouteTable
 from imfast.supervisor.slot import Slot
-from imfast.supervisor.spare import Spare
+from imfast.supervisor.spare import Spares
 from imfast.supervisor.worker_process import WORKER_COMMAND, WorkerProcess
 
 __all__ = ["Supervisor", "Timing"]
@@ -87,7 +87,7 @@ class Supervisor:
         self._routes = routes
         self._on_change = on_change
         self._command = command
-        self._spare = Spare(self._start)
+        self._spares = Spares(self._start, settings.spare_workers)
         self._refilling: asyncio.Task[None] | None = None
         self._timing = timing or Timing()
         self._was_ready = False
@@ -126,7 +126,7 @@ class Supervisor:
             await self._drain(keepers)
         finally:
             self._signal_all(signal.SIGKILL)
-            await self._close_spare()
+            await self._close_spares()
             for task in (*keepers, watch, stopping):
                 task.cancel()
             results = await asyncio.gather(watch, *keepers, return_exceptions=True)
@@ -167,7 +167,7 @@ class Supervisor:
         slot.still_s = 0.0
         slot.beats = self._routes.beats(slot.index)
         try:
-            process = await self._spare.take() or await self._start()
+            process = await self._spares.take() or await self._start()
         except OSError as error:
             log.error("worker_not_started", server=slot.server, error=str(error))
             return None
@@ -198,10 +198,10 @@ class Supervisor:
             ],
         )
 
-    async def _close_spare(self) -> None:
+    async def _close_spares(self) -> None:
         if self._refilling is not None:
             await self._refilling
-        await self._spare.close()
+        await self._spares.close()
 
     async def _listen(self, slot: Slot, process: WorkerProcess) -> None:
         try:
@@ -257,7 +257,7 @@ class Supervisor:
             self._on_change()
             # Only now: a spare must not take the processor from a worker that is started.
             if self._refilling is None or self._refilling.done():
-                self._refilling = asyncio.create_task(self._spare.refill())
+                self._refilling = asyncio.create_task(self._spares.refill())
 
     def _share_listeners(self) -> None:
         """Lets a sibling accept for every worker that is away, so that nobody waits for it."""
@@ -316,7 +316,7 @@ class Supervisor:
     async def _drain(self, keepers: Sequence[asyncio.Task[None]]) -> None:
         drain_s = self._settings.drain_s
         log.info("draining", drain_s=drain_s)
-        await self._close_spare()  # it has the listeners too
+        await self._close_spares()  # they have the listeners too
         # Whoever connects from now on is refused, not left in a queue that nobody empties.
         self._listeners.close()
         for slot in self.slots:

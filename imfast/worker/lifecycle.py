@@ -115,8 +115,8 @@ class Worker:
             partitions=list(self._partitions),
             epochs={str(owner.number): owner.epoch for owner in self._partitions.values()},
         )
-        # What was made until here lives as long as the worker: no collection need look at it.
-        gc.collect()
+        # What was made until here lives as long as the worker: no collection need look at it. None
+        # is made now: clients wait.
         gc.freeze()
         await self._stopped.wait()
 

@@ -89,6 +89,27 @@ def test_spare_that_dies_is_no_loss(start: Start):
     assert pids(after)[1] == pids(before)[1]
 
 
+def test_server_without_a_spare_starts_a_new_process_for_a_dead_worker(start: Start):
+    server = start(spare_workers=0)
+    before = server.ready()
+    os.kill(pids(before)[1], signal.SIGKILL)
+    after = server.ready_with(lambda ready: pids(ready)[1] != pids(before)[1])
+    assert children(server.process.pid) == set(pids(after))
+
+
+def test_all_dead_workers_are_replaced_by_those_that_were_waiting(start: Start):
+    server = start(spare_workers=2)
+    before = server.ready()
+    present = eventually(
+        lambda: now if len(now := children(server.process.pid)) == 4 else None,
+    )
+    for pid in pids(before):
+        os.kill(pid, signal.SIGKILL)
+    after = server.ready_with(lambda ready: not set(pids(ready)) & set(pids(before)))
+    assert set(pids(after)) == present - set(pids(before))
+    eventually(lambda: len(children(server.process.pid)) == 4)
+
+
 def test_worker_that_keeps_dying_is_restarted_ever_later(start: Start):
     server = start()
     for incarnation in range(2, 6):
