@@ -139,7 +139,7 @@ class OperationMaker:
             (self.send, 20), (self.burst, 4), (self.repeat, 4), (self.conflict, 1),
             (self.join, 3), (self.leave, 3), (self.add, 4), (self.remove, 4),
             (self.ack, 2), (self.read, 1), (self.hang_up, 5), (self.go_back, 1),
-            (self.tear_at_token, 5),
+            (self.tear_at_token, 5), (self.look, 4),
         )  # fmt: skip
         self.trouble_kinds = self.weighted(
             (self.kill, 5), (self.power_cut, 4), (self.pause, 2), (self.overtake, 2),
@@ -219,6 +219,9 @@ class OperationMaker:
 
     def tear_at_token(self) -> tuple[str, tuple[Any, ...]]:
         return "tear_at_token", (self.device(),)
+
+    def look(self) -> tuple[str, tuple[Any, ...]]:
+        return "look", (self.device(), self.draw.randrange(1000), self.draw.choice([0, 3, 30]))
 
     # What goes wrong
 

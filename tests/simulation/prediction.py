@@ -99,6 +99,15 @@ class Prediction:
         other = self.texts.setdefault(sent.text, place)
         assert other == place, f"{sent.key} was acknowledged as {place} and seen at {other}"
 
+    def last_sent(self, user: str, conversation: str) -> int:
+        """The highest seq that a user was told of as sent; 0 without one."""
+        bodies = [
+            sent.outcome.body
+            for sent in self.sends.values()
+            if (sent.user, sent.conversation) == (user, conversation) and sent.outcome is not None
+        ]
+        return max((body["seq"] for body in bodies if body is not None), default=0)
+
     def conflicted(self, sent: Sent, outcome: Outcome) -> None:
         """Another payload under the key of an acknowledged send was answered."""
         assert outcome.error == "key_conflict", f"another payload under {sent.key} got {outcome}"

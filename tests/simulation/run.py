@@ -63,7 +63,7 @@ class Simulation:
             "send": self.send, "repeat": self.repeat, "conflict": self.conflict,
             "create": self.create, "change": self.change, "cursor": self.cursor,
             "hang_up": self.hang_up, "go_back": self.go_back,
-            "tear_at_token": self.tear_at_token,
+            "tear_at_token": self.tear_at_token, "look": self.look,
         }  # fmt: skip
         self.worker_of: dict[int, int] = {}
         self.unsettled = 0
@@ -288,6 +288,32 @@ class Simulation:
             conversation = list(device.view)[choice % len(device.view)]
             body = {"conversation": conversation, "seq": max(device.view[conversation])}
             self.request(device, verb, body, lambda _: None)
+
+    def look(self, number: int, choice: int, back: int) -> None:
+        """A page of a history: whole, and with all that this user was told is sent."""
+        device = self.devices[number]
+        if not device.view:
+            return
+        conversation = list(device.view)[choice % len(device.view)]
+        own = self.prediction.last_sent(device.user, conversation)
+        after = max(own - back, 0)
+        # One that was overtaken answers from what it had, until it is gone.
+        exact = all(operation.kind != "overtake" for operation in self.plan.operations)
+
+        def done(outcome: Outcome) -> None:
+            if outcome.body is None:
+                return
+            rows = [row for item in outcome.body.get("items", []) for row in item.items()]
+            for kind, row in rows:
+                self.prediction.seen(f"{device}'s page", kind, row)
+            seqs = [row["seq"] for _, row in rows]
+            assert seqs == sorted(set(seqs)), f"{device} read {seqs} of {conversation}"
+            assert own <= after or own in seqs or not exact, (
+                f"{device} was told of {own} and read {seqs} of {conversation} behind {after}"
+            )
+
+        body = {"conversation": conversation, "after": after, "limit": 40}
+        self.request(device, "history", body, done)
 
     def hang_up(self, number: int, tell: bool, away_ms: float) -> None:
         """A device goes: with a word, or by losing the network in the middle of anything."""
