@@ -52,7 +52,7 @@ def describe(seed: int, fault: str = "") -> str:
         f"{len(short.operations)} of {len(plan.operations)} operations still fail: {failure}",
         f"{plan.layout}",
         *map(str, short.operations),
-        f"again: make simulate SEED={seed}",
+        f"again: make simulate SEED={seed}" + (f" FAULT={fault}" if fault else ""),
     ]
     return "\n".join(lines)
 
