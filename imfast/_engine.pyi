@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Final, Literal, TypedDict, final, type_check_only
@@ -14,6 +14,7 @@ __all__ = [
     "LoggedCommand",
     "Records",
     "Request",
+    "Ticker",
     "__version__",
     "build_info",
     "clear_worker",
@@ -178,6 +179,11 @@ class Request:
     def conversation(self) -> str: ...
     @property
     def users(self) -> int: ...
+
+@final
+class Ticker:
+    def __new__(cls, engine: Engine, work: Callable[[int], object]) -> Ticker: ...
+    def __call__(self) -> None: ...
 
 @final
 class Engine:

@@ -15,7 +15,7 @@ import orjson
 import structlog
 import uvloop
 
-from imfast._engine import DataDamagedError, DataFormatError, Engine, Finished
+from imfast._engine import DataDamagedError, DataFormatError, Engine, Finished, Ticker
 from imfast.config.affinity import processor_of
 from imfast.config.keys import token_key
 from imfast.config.worker_document import WorkerDocument
@@ -106,7 +106,7 @@ class Worker:
             self._open(owner)
         self._engine.listen_links(self._document.fds.links)
         self._adopt(self._document.index)
-        loop.add_reader(self._engine.fileno(), self._tick)
+        loop.add_reader(self._engine.fileno(), Ticker(self._engine, self._tick))
         loop.add_reader(self._control.fileno(), self._control_ready)
         loop.add_signal_handler(signal.SIGTERM, self._drain, self._document.settings.drain_s)
         loop.add_signal_handler(signal.SIGINT, lambda: None)

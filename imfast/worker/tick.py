@@ -1,4 +1,4 @@
-"""The one hot loop of a worker: called whenever the engine has something."""
+"""The one hot loop of a worker: called whenever the engine has something for Python."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class Tick:
         self._lost = lost
         self._control_slice_s = control_slice_s
 
-    def __call__(self) -> None:
+    def __call__(self, work: int) -> None:
+        """Ends the tick whose poll found `work`; see `Ticker`, which calls this."""
         engine = self._engine
-        work = engine.poll()
         if work & COMPLETIONS:
             for finished in engine.take_finished():
                 self._partitions[finished.partition].finished(finished)

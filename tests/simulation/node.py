@@ -125,7 +125,7 @@ class Worker:
     def tick(self) -> None:
         """One turn of the event loop."""
         try:
-            self._tick()
+            self._tick(self.engine.poll())
         except BaseException as error:
             raise WorkerFaultError(f"worker {self.index}: {error!r}") from error
 

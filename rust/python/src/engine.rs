@@ -57,6 +57,8 @@ pub(crate) struct Finished {
 pub(crate) struct Engine {
     inner: imfast_engine::Engine,
     failures: Vec<(u16, imfast_engine::AppendError)>,
+    /// Ticks in which there was work for Python.
+    pub(crate) python_ticks: u64,
     /// Views of batch records that are held.
     pub(crate) views: usize,
 }
@@ -71,6 +73,7 @@ impl Engine {
         Self {
             inner,
             failures: Vec::new(),
+            python_ticks: 0,
             views: 0,
         }
     }
@@ -119,6 +122,7 @@ impl Engine {
         Ok(Self {
             inner,
             failures: Vec::new(),
+            python_ticks: 0,
             views: 0,
         })
     }
@@ -159,7 +163,7 @@ impl Engine {
 
     /// Takes all that is ready, without waiting. Returns a mask of what there is to do: 1 appends
     /// ended, 2 batches can begin, 4 requests wait, 8 arrivals wait.
-    fn poll(&mut self) -> PyResult<u8> {
+    pub(crate) fn poll(&mut self) -> PyResult<u8> {
         let work = self.inner.poll().map_err(os_error)?;
         let bit = |set: bool, bit: u8| if set { bit } else { 0 };
         Ok(bit(work.completions, COMPLETIONS)
@@ -169,7 +173,7 @@ impl Engine {
     }
 
     /// Ends a tick: fan-out, writes, closing.
-    fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         self.inner.flush();
     }
 
@@ -354,6 +358,7 @@ impl Engine {
         for (name, value) in self.inner.stats() {
             out.set_item(name, value)?;
         }
+        out.set_item("python_ticks", self.python_ticks)?;
         Ok(out)
     }
 }

@@ -11,6 +11,7 @@ mod requests;
 mod routes;
 #[cfg(feature = "simulation")]
 mod simulation;
+mod ticker;
 
 #[pyo3::pymodule]
 mod _engine {
@@ -32,6 +33,8 @@ mod _engine {
     use crate::requests::Request;
     #[pymodule_export]
     use crate::routes::{clear_worker, create_route_table, heartbeat};
+    #[pymodule_export]
+    use crate::ticker::Ticker;
 
     #[cfg(feature = "simulation")]
     #[pymodule_export]
