@@ -61,6 +61,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--connections", type=int, default=200)
     parser.add_argument("--transport", default="ws-proto", help="of the load")
     parser.add_argument(
+        "--spare-workers", type=int, default=1, help="of the server; 2 cover the death of all"
+    )
+    parser.add_argument(
         "--seed", type=int, default=None, help="chooses the workers that are killed"
     )
     parser.add_argument("--json", type=Path, default=Path("soak.json"))
@@ -74,7 +77,11 @@ async def soak(options: argparse.Namespace, directory: Path) -> dict[str, Any]:
     """Run; return the figures."""
     fate = random.Random(options.seed)
     rows_bytes = max(1 << 30, int(options.rate * options.seconds * ROW_BYTES))
-    service = Service(directory, "--rows-memory-bytes", str(rows_bytes))
+    service = Service(
+        directory,
+        *("--rows-memory-bytes", str(rows_bytes)),
+        *("--spare-workers", str(options.spare_workers)),
+    )
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(service)
         probes = await open_probes(service, seconds=options.seconds)
