@@ -5,7 +5,7 @@ use crate::delivery::Arrival;
 use crate::engine::Engine;
 use crate::origin::{Origin, Sender};
 use crate::owner::refusal;
-use imfast_partition::{Audience, EphemeralTarget, Target, Who};
+use imfast_partition::{Audience, Who};
 use imfast_wire::frames::row::write_row_prefix;
 use imfast_wire::frames::server::ServerBody;
 use imfast_wire::protobuf::{Reader, Value};
@@ -13,11 +13,11 @@ use std::borrow::Cow;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 impl Engine {
-    /// Serves a message that is neither stored nor numbered: `command` is an encoded send.
+    /// Serves a message that is neither stored nor numbered.
     pub(crate) fn send_ephemeral(
         &mut self,
         partition: u16,
-        command: &[u8],
+        message: &Ephemeral<'_>,
         sender: Sender,
         origin: Origin,
     ) {
@@ -25,51 +25,50 @@ impl Engine {
         let Some(Some(owned)) = self.owned.get_mut(partition as usize) else {
             return self.unavailable(partition, origin);
         };
-        let parts = SendParts::parse(command);
         let who = Who {
-            tenant: parts.tenant,
-            user: parts.user,
+            tenant: message.tenant,
+            user: message.user,
         };
-        let target = if parts.peer.is_empty() {
-            Target::Conversation(parts.conversation)
+        let found = if message.peer.is_empty() {
+            owned
+                .partition
+                .may_send(who, message.conversation)
+                .and_then(|found| {
+                    owned.partition.count_ephemeral(&found, timestamp_ms)?;
+                    Ok(Some(found.audience))
+                })
         } else {
-            Target::Peer(parts.peer)
+            let to = (message.peer, message.conversation);
+            let allowed = owned.partition.may_send_to_peer(who, to.0, to.1);
+            allowed.map(|()| None)
         };
-        let found = owned.partition.may_send(who, target).and_then(|found| {
-            owned.partition.count_ephemeral(&found, timestamp_ms)?;
-            Ok(found)
-        });
-        let EphemeralTarget {
-            conversation,
-            audience,
-            ..
-        } = match found {
+        let audience = match found {
             Ok(found) => found,
             Err(refused) => return self.answer(partition, origin, refusal(refused)),
         };
-        let mut row = Vec::with_capacity(96 + parts.content.len());
-        write_row_prefix(&mut row, &conversation, 0, 0, parts.user, timestamp_ms);
-        row.extend_from_slice(parts.content);
-        let (mask, direct) = match &audience {
-            Audience::Direct { a, b } => (
-                self.routes
-                    .workers(self.routes.user_key(parts.tenant, a.as_bytes()))
-                    .0
-                    | self
-                        .routes
-                        .workers(self.routes.user_key(parts.tenant, b.as_bytes()))
-                        .0,
-                Some((&**a, &**b)),
-            ),
-            Audience::Group => {
-                let key = self.routes.group_key(parts.tenant, conversation.as_bytes());
-                (self.routes.workers(key).0, None)
-            }
+        let direct = match &audience {
+            None => Some((message.user, message.peer)),
+            Some(Audience::Direct { a, b }) => Some((&**a, &**b)),
+            Some(Audience::Group) => None,
         };
+        let conversation = message.conversation;
+        let workers = |key| self.routes.workers(key).0;
+        let mask = if let Some((a, b)) = direct {
+            workers(self.routes.user_key(message.tenant, a.as_bytes()))
+                | workers(self.routes.user_key(message.tenant, b.as_bytes()))
+        } else {
+            workers(
+                self.routes
+                    .group_key(message.tenant, conversation.as_bytes()),
+            )
+        };
+        let mut row = self.io.pool.take();
+        write_row_prefix(&mut row, conversation, 0, 0, message.user, timestamp_ms);
+        row.extend_from_slice(message.content);
         let arrival = Arrival {
             partition,
-            tenant: std::str::from_utf8(parts.tenant).unwrap_or(""),
-            conversation: &conversation,
+            tenant: std::str::from_utf8(message.tenant).unwrap_or(""),
+            conversation,
             row: &row,
             direct,
             ..Arrival::default()
@@ -80,8 +79,9 @@ impl Engine {
             self.arrive(&arrival, exclude);
         }
         self.ephemeral_over_links(mask & !here, &arrival, sender);
+        self.io.pool.give(row);
         let body = ServerBody::Sent {
-            conversation: Cow::Borrowed(&conversation),
+            conversation: Cow::Borrowed(conversation),
             seq: 0,
             message_id: 0,
             partition,
@@ -128,18 +128,20 @@ impl Collapse {
     }
 }
 
-/// The parts of an encoded send that an ephemeral message needs.
+/// An ephemeral message: of a connection here, or of an encoded send that a link brought.
 #[derive(Default)]
-struct SendParts<'a> {
-    tenant: &'a [u8],
-    user: &'a str,
-    conversation: &'a str,
-    peer: &'a str,
-    content: &'a [u8],
+pub(crate) struct Ephemeral<'a> {
+    pub tenant: &'a [u8],
+    pub user: &'a str,
+    pub conversation: &'a str,
+    /// The other user of a direct conversation where the client named it.
+    pub peer: &'a str,
+    /// Fields 6 to 13 of a `Message`.
+    pub content: &'a [u8],
 }
 
-impl<'a> SendParts<'a> {
-    fn parse(command: &'a [u8]) -> Self {
+impl<'a> Ephemeral<'a> {
+    pub(crate) fn parse(command: &'a [u8]) -> Self {
         let text = |bytes: &'a [u8]| std::str::from_utf8(bytes).unwrap_or("");
         let mut parts = Self::default();
         let mut reader = Reader::new(command);

@@ -4,6 +4,7 @@
 use crate::commands::Actor;
 use crate::connection::{Gather, Held, HeldRequest, Phase};
 use crate::engine::Engine;
+use crate::ephemeral::Ephemeral;
 use crate::links::Kind;
 use crate::origin::{Origin, Sender, Waiter};
 use crate::query::{Query, QueryKind};
@@ -47,6 +48,25 @@ impl Engine {
         };
         let partition = id::partition_of(tenant, conversation, self.partitions());
         let here = self.owns(partition);
+        if send.ephemeral && here {
+            let sender = Sender {
+                worker: self.config.worker,
+                handle,
+            };
+            let waiter = self.client_waiter(handle, frame);
+            let mut content = self.io.pool.take();
+            send.write_content(&mut content);
+            let message = Ephemeral {
+                tenant: tenant.as_bytes(),
+                user,
+                conversation,
+                peer,
+                content: &content,
+            };
+            self.send_ephemeral(partition, &message, sender, Origin::Here(waiter));
+            self.io.pool.give(content);
+            return Ok(());
+        }
         // A keyless send that may be replayed over a link gets a key to be recognised by.
         let made;
         let key = if send.key.is_empty() && !here && !send.ephemeral {
@@ -64,17 +84,9 @@ impl Engine {
         .send(peer, send);
         let waiter = self.client_waiter(handle, frame);
         if send.ephemeral {
-            let sender = Sender {
-                worker: self.config.worker,
-                handle,
-            };
-            if here {
-                self.send_ephemeral(partition, &command, sender, Origin::Here(waiter));
-            } else {
-                let mut payload = handle.to_bits().to_le_bytes().to_vec();
-                payload.extend_from_slice(&command);
-                self.request(partition, Kind::Ephemeral, payload, waiter);
-            }
+            let mut payload = handle.to_bits().to_le_bytes().to_vec();
+            payload.extend_from_slice(&command);
+            self.request(partition, Kind::Ephemeral, payload, waiter);
         } else {
             self.submit(partition, command, waiter);
         }

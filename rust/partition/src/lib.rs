@@ -37,6 +37,6 @@ pub use outcome::{
 pub use partition::Partition;
 pub use query::{
     CatchUpFrom, CatchUpRow, ConversationKind, ConversationsPage, Cursor, EphemeralTarget,
-    HistoryPage, HistoryRow, MemberInfo, MembersPage, Page, Summary, Target, Who, Window,
+    HistoryPage, HistoryRow, MemberInfo, MembersPage, Page, Summary, Who, Window,
 };
 pub use record::{RECORD_BYTES, Record};

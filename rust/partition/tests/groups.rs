@@ -4,7 +4,7 @@ mod support;
 
 use std::sync::Arc;
 
-use imfast_partition::{Audience, Limits, Outcome, Refused, Role, RowKind, Target};
+use imfast_partition::{Audience, Limits, Outcome, Refused, Role, RowKind};
 use imfast_wire::rate::Rate;
 use support::commands::{ack, add, create, direct, group, join, leave, remove, send, tell};
 use support::{Owner, text_of, who};
@@ -352,8 +352,7 @@ fn batch_in_flight_is_not_seen_by_queries() {
         );
         for unborn in [group("bob", "new"), direct("bob", "carol")] {
             assert_eq!(owner.seen("carol", &unborn), Err(Refused::NotAMember));
-            let target = Target::Conversation(&unborn);
-            assert!(owner.partition.may_send(who("carol"), target).is_err());
+            assert!(owner.partition.may_send(who("carol"), &unborn).is_err());
         }
     }
     owner.partition.commit();
@@ -371,34 +370,25 @@ fn batch_in_flight_is_not_seen_by_queries() {
 #[test]
 fn ephemeral_sends_follow_the_committed_membership() {
     let (mut owner, id) = team(false);
-    let may = |owner: &Owner, user: &str, target| {
+    let may = |owner: &Owner, user: &str| {
         owner
             .partition
-            .may_send(who(user), target)
+            .may_send(who(user), &id)
             .map(|target| target.audience)
     };
-    assert_eq!(
-        may(&owner, "bob", Target::Conversation(&id)),
-        Ok(Audience::Group)
-    );
-    assert_eq!(
-        may(&owner, "eve", Target::Conversation(&id)),
-        Err(Refused::NotAMember)
-    );
-    let pair = Audience::Direct {
-        a: "eve".into(),
-        b: "bob".into(),
+    assert_eq!(may(&owner, "bob"), Ok(Audience::Group));
+    assert_eq!(may(&owner, "eve"), Err(Refused::NotAMember));
+    let may_to = |peer: &str| {
+        let conversation = direct("eve", peer);
+        owner
+            .partition
+            .may_send_to_peer(who("eve"), peer, &conversation)
     };
-    assert_eq!(may(&owner, "eve", Target::Peer("bob")), Ok(pair));
-    assert_eq!(
-        may(&owner, "eve", Target::Peer("eve")),
-        Err(Refused::Malformed)
-    );
+    assert_eq!(may_to("bob"), Ok(()));
+    assert_eq!(may_to("eve"), Err(Refused::Malformed));
+    assert_eq!(may_to("a\u{7}"), Err(Refused::Malformed));
     owner.one(leave("bob", "", &id));
-    assert_eq!(
-        may(&owner, "bob", Target::Conversation(&id)),
-        Err(Refused::NotAMember)
-    );
+    assert_eq!(may(&owner, "bob"), Err(Refused::NotAMember));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use super::gateway_side::UNKNOWN;
 use super::link::Broken;
 use crate::delivery::Arrival;
 use crate::engine::Engine;
+use crate::ephemeral::Ephemeral;
 use crate::origin::{Origin, Sender};
 use crate::owner::with_arrival;
 use crate::query::{Page, Query};
@@ -60,7 +61,8 @@ impl Engine {
                     worker: worker.ok_or(Broken::Malformed)?,
                     handle: Handle::from_bits(u64::from_le_bytes(*bits)),
                 };
-                self.send_ephemeral(frame.partition, command, sender, origin);
+                let message = Ephemeral::parse(command);
+                self.send_ephemeral(frame.partition, &message, sender, origin);
             }
             Kind::Query => {
                 let query = Query::decode(rest).map_err(|_| Broken::Malformed)?;

@@ -115,23 +115,21 @@ impl Fold {
     }
 
     /// Whether `conversation` is that of two users and belongs here.
-    pub(crate) fn check_new_direct(
+    fn check_new_direct(
         &self,
         tenant: &[u8],
         user: &str,
         peer: &str,
         conversation: &str,
     ) -> Result<(), Refused> {
-        if id::check(peer).is_err() || peer == user {
-            return Err(Refused::Malformed);
-        }
+        check_peer(user, peer)?;
         if id::direct_conversation(tenant, user, peer) != conversation {
             return Err(Refused::WrongConversation);
         }
         self.check_partition(tenant, conversation)
     }
 
-    pub(super) fn check_partition(&self, tenant: &[u8], conversation: &str) -> Result<(), Refused> {
+    pub(crate) fn check_partition(&self, tenant: &[u8], conversation: &str) -> Result<(), Refused> {
         if id::partition_of(tenant, conversation, self.config.count) == self.config.partition {
             Ok(())
         } else {
@@ -191,4 +189,12 @@ impl Fold {
             })
             .copied()
     }
+}
+
+/// Whether a user may have a direct conversation with `peer` at all.
+pub(crate) fn check_peer(user: &str, peer: &str) -> Result<(), Refused> {
+    if id::check(peer).is_err() || peer == user {
+        return Err(Refused::Malformed);
+    }
+    Ok(())
 }

@@ -9,7 +9,7 @@ mod rights;
 pub use catch_up::{CatchUpFrom, CatchUpRow, Cursor, Page};
 pub use history::{HistoryPage, HistoryRow, Window};
 pub use lists::{ConversationKind, ConversationsPage, MemberInfo, MembersPage, Summary};
-pub use rights::{EphemeralTarget, Target};
+pub use rights::EphemeralTarget;
 
 use crate::conversation::Conversation;
 use crate::members::Member;

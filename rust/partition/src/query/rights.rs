@@ -6,46 +6,46 @@ use imfast_wire::frames::id;
 
 use super::Who;
 use crate::conversation::Shape;
+use crate::fold::check_peer;
 use crate::members::Member;
 use crate::outcome::{Audience, Refused};
 use crate::partition::Partition;
 
-/// Where an ephemeral send goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Target<'a> {
-    Conversation(&'a str),
-    /// The direct conversation with this user, which need not exist.
-    Peer(&'a str),
-}
-
+/// A conversation that an ephemeral send goes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EphemeralTarget {
-    /// Dense index of the conversation; none where it does not exist yet.
-    index: Option<u32>,
-    pub conversation: Arc<str>,
+    /// Dense index of the conversation.
+    index: u32,
     pub audience: Audience,
 }
 
 impl<O> Partition<O> {
     /// Whether the user may send here, and to whom it goes. Nothing is created.
-    pub fn may_send(&self, who: Who<'_>, target: Target<'_>) -> Result<EphemeralTarget, Refused> {
-        match target {
-            Target::Conversation(conversation) => self.may_send_to(who, conversation),
-            Target::Peer(peer) => {
-                let conversation = id::direct_conversation(who.tenant, who.user, peer);
-                self.fold
-                    .check_new_direct(who.tenant, who.user, peer, &conversation)?;
-                let audience = Audience::Direct {
-                    a: who.user.into(),
-                    b: peer.into(),
-                };
-                Ok(EphemeralTarget {
-                    index: None,
-                    conversation: conversation.into(),
-                    audience,
-                })
-            }
+    pub fn may_send(&self, who: Who<'_>, conversation: &str) -> Result<EphemeralTarget, Refused> {
+        let view = self.view(who, conversation)?;
+        if !view.member.is_in() {
+            return Err(Refused::NotAMember);
         }
+        Ok(EphemeralTarget {
+            index: view.index,
+            audience: self.audience(&view.conversation.shape),
+        })
+    }
+
+    /// Whether the user may send to `peer`, with whom no conversation need exist. `conversation`
+    /// is the two users', as the gateway derived it; the hash is not made a second time.
+    pub fn may_send_to_peer(
+        &self,
+        who: Who<'_>,
+        peer: &str,
+        conversation: &str,
+    ) -> Result<(), Refused> {
+        check_peer(who.user, peer)?;
+        debug_assert_eq!(
+            id::direct_conversation(who.tenant, who.user, peer),
+            conversation
+        );
+        self.fold.check_partition(who.tenant, conversation)
     }
 
     /// Counts an ephemeral send against its group's rate. `time_ms` is the wall clock.
@@ -54,21 +54,7 @@ impl<O> Partition<O> {
         target: &EphemeralTarget,
         time_ms: u64,
     ) -> Result<(), Refused> {
-        target
-            .index
-            .map_or(Ok(()), |index| self.fold.take_from_group(index, time_ms))
-    }
-
-    fn may_send_to(&self, who: Who<'_>, conversation: &str) -> Result<EphemeralTarget, Refused> {
-        let view = self.view(who, conversation)?;
-        if !view.member.is_in() {
-            return Err(Refused::NotAMember);
-        }
-        Ok(EphemeralTarget {
-            index: Some(view.index),
-            conversation: self.fold.state.conversation_id(view.index).clone(),
-            audience: self.audience(&view.conversation.shape),
-        })
+        self.fold.take_from_group(target.index, time_ms)
     }
 
     pub(super) fn audience(&self, shape: &Shape) -> Audience {
