@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import socket
 import struct
 from dataclasses import dataclass, field
 from typing import Any
@@ -63,10 +64,15 @@ class RawSession:
         self._frames: list[Frame] = []
 
     @classmethod
+    async def bare(cls, server: Server, transport: str) -> RawSession:
+        """Connect, and ask nothing: no upgrade either."""
+        port = server.ready.tcp if transport == "tcp" else server.ready.http
+        return cls(transport, *await asyncio.open_connection("127.0.0.1", port))
+
+    @classmethod
     async def open(cls, server: Server, transport: str, *, head_bytes: int = 0) -> RawSession:
         """Connect; with `head_bytes` the head of the request has exactly so many."""
-        port = server.ready.tcp if transport == "tcp" else server.ready.http
-        session = cls(transport, *await asyncio.open_connection("127.0.0.1", port))
+        session = await cls.bare(server, transport)
         if transport != "tcp":
             try:
                 await session._upgrade(head_bytes)
@@ -97,6 +103,19 @@ class RawSession:
         """Drop the connection."""
         self._writer.close()
 
+    def abort(self) -> None:
+        """Drop the connection with a reset, whatever is still unread."""
+        # On for zero seconds: close() resets (socket(7), SO_LINGER).
+        option = struct.pack("ii", 1, 0)
+        self._writer.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, option
+        )
+        self._writer.transport.abort()
+
+    def finish(self) -> None:
+        """Say that nothing more is written; what comes is still read."""
+        self._writer.write_eof()
+
     def encode(self, frame: Frame, *, size: int = 0) -> bytes:
         """A message with one frame; with `size` it has exactly so many bytes."""
         if self.transport == "json":
@@ -117,19 +136,22 @@ class RawSession:
 
     def write(self, *messages: bytes) -> None:
         """Write messages, in one piece."""
-        opcode = TEXT if self.transport == "json" else BINARY
         for message in messages:
-            if self.transport == "tcp":
-                self._writer.write(struct.pack(">I", len(message)))
-            else:
-                self._writer.write(_head(opcode, len(message)))
+            self._writer.write(self.head(len(message)))
             self._writer.write(message)
+
+    def write_bytes(self, data: bytes) -> None:
+        """Write bytes as they are."""
+        self._writer.write(data)
+
+    def head(self, length: int) -> bytes:
+        """The head of a message of that length."""
+        opcode = TEXT if self.transport == "json" else BINARY
+        return struct.pack(">I", length) if self.transport == "tcp" else _head(opcode, length)
 
     def announce(self, length: int) -> None:
         """Write only the head of a message of that length."""
-        opcode = TEXT if self.transport == "json" else BINARY
-        tcp = self.transport == "tcp"
-        self._writer.write(struct.pack(">I", length) if tcp else _head(opcode, length))
+        self._writer.write(self.head(length))
 
     async def request(self, number: int, verb: Frame, *, size: int = 0) -> Frame:
         """Ask, and return the answer."""

@@ -9,6 +9,7 @@ use crate::arrivals::Arrival;
 use crate::config::EngineConfig;
 use crate::connection::NONE;
 use crate::ephemeral::Collapse;
+use crate::expiries::Expiries;
 use crate::groups::{Groups, Slice};
 use crate::io::{Io, IoLimits};
 use crate::links::Links;
@@ -26,8 +27,7 @@ use imfast_wire::frames::server::{ServerBody, ServerFrame};
 use imfast_wire::rate::Bucket;
 use imfast_wire::websocket::deflate::Inflater;
 use rustix::io::Errno;
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -85,7 +85,7 @@ pub struct Engine {
     pub(crate) stalled: Vec<Handle>,
     pub(crate) strangers: VecDeque<Handle>,
     pub(crate) stranger_count: usize,
-    pub(crate) expiries: BinaryHeap<Reverse<(u64, u32, u32)>>,
+    pub(crate) expiries: Expiries,
     pub(crate) listeners: Vec<Option<Listener>>,
     /// Connections whose addresses are yet to be judged.
     pub(crate) arrivals: Vec<Arrival>,
@@ -159,7 +159,7 @@ impl Engine {
             stalled: Vec::new(),
             strangers: VecDeque::new(),
             stranger_count: 0,
-            expiries: BinaryHeap::new(),
+            expiries: Expiries::default(),
             listeners: Vec::new(),
             arrivals: Vec::new(),
             admitted: Bucket::default(),

@@ -12,6 +12,7 @@ mod delivery;
 mod dev_echo;
 mod engine;
 mod ephemeral;
+mod expiries;
 mod gateway;
 mod groups;
 mod input;

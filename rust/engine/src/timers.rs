@@ -6,7 +6,6 @@ use crate::slab::Handle;
 use imfast_session::Overdue;
 use imfast_wire::frames::codes;
 use imfast_wire::frames::server::{ServerBody, ServerFrame};
-use std::cmp::Reverse;
 use std::time::Duration;
 
 const TICKS_PER_SECOND: u64 = 4;
@@ -73,10 +72,15 @@ impl Engine {
     /// Ends a session when its token does, after a notice.
     pub(crate) fn expire_at(&mut self, handle: Handle, expires_at_ms: u64) {
         let at_s = expires_at_ms / 1000;
-        let notice = at_s.saturating_sub(EXPIRY_NOTICE_S);
-        for second in [notice, at_s] {
-            self.expiries
-                .push(Reverse((second, handle.slot, handle.generation)));
+        let connections = &self.io.connections;
+        let wanted = |second: u64, handle| {
+            connections.resolve(handle).is_some_and(|connection| {
+                let ends_s = u64::from(connection.expires_s);
+                second == ends_s || second == notice_s(ends_s)
+            })
+        };
+        for second in [notice_s(at_s), at_s] {
+            self.expiries.add(second, handle, connections.len(), wanted);
         }
     }
 
@@ -146,12 +150,8 @@ impl Engine {
 
     fn expire(&mut self) {
         let now_s = self.wall_ms / 1000;
-        while let Some(Reverse((at_s, slot, generation))) = self.expiries.peek().copied() {
-            if at_s > now_s {
-                break;
-            }
-            self.expiries.pop();
-            let handle = Handle { slot, generation };
+        while let Some(handle) = self.expiries.take_due(now_s) {
+            let slot = handle.slot;
             let Some(connection) = self.io.connections.resolve(handle) else {
                 continue;
             };
@@ -170,6 +170,11 @@ impl Engine {
             }
         }
     }
+}
+
+/// When a session that ends at `ends_s` is told.
+fn notice_s(ends_s: u64) -> u64 {
+    ends_s.saturating_sub(EXPIRY_NOTICE_S)
 }
 
 /// Whether what happens every `period_ms` happens when after `before` quarters of a second `passed`
