@@ -15,6 +15,7 @@ LOCKED ?= --locked
 PYTEST_ARGS ?=
 SERVE_ARGS ?=
 FUZZ_SECONDS ?= 60
+MIRI_CASES ?= 4
 SOAK_SECONDS ?= 3600
 SOAK_KILL_EVERY ?= 60
 SOAK_RATE ?= 10000
@@ -152,6 +153,19 @@ simulate: $(DEVELOP) $(BUILT) $(SIMULATED) ## Look for lost and repeated message
 .PHONY: simulate-faults
 simulate-faults: $(DEVELOP) $(BUILT) $(SIMULATED) ## Count the seeds that find each deliberate fault
 	$(VENV)/bin/python -m tests.simulation.search --faults
+
+# Miri interprets, about a thousand times slower than a processor: few cases of each property, loops
+# bounded under cfg(miri), and of the codec's tests those beside the sources and the vectors of frames.
+# Without isolation, because vectors are files. Of the partition only the module with unsafe code.
+# Its processor has AVX2 where it is told so.
+.PHONY: miri
+miri: export MIRIFLAGS += -Zmiri-disable-isolation
+miri: export PROPTEST_CASES = $(MIRI_CASES)
+miri: ## Run wire, session and routes under Miri, MIRI_CASES a property (needs nightly Rust with miri)
+	cargo +nightly miri test $(MANIFEST) $(LOCKED) -p imfast-session -p imfast-routes
+	cargo +nightly miri test $(MANIFEST) $(LOCKED) -p imfast-wire --lib --test frames_vectors
+	cargo +nightly miri test $(MANIFEST) $(LOCKED) -p imfast-partition --lib record
+	RUSTFLAGS=-Ctarget-feature=+avx2 cargo +nightly miri test $(MANIFEST) $(LOCKED) -p imfast-wire --lib mask
 
 .PHONY: check-tools
 check-tools: ## Name what this machine lacks, with the command that installs it

@@ -171,12 +171,15 @@ mod tests {
 
     #[test]
     fn conversations_spread_over_every_partition() {
+        // A hash takes Miri a tenth of a second; fewer of them spread less evenly.
+        let (ids, slack) = if cfg!(miri) { (210, 15) } else { (7_000, 200) };
         let mut counts = [0u32; 7];
-        for index in 0..7_000 {
+        for index in 0..ids {
             counts[usize::from(partition_of("default", &format!("d.{index}"), 7))] += 1;
         }
+        let mean = ids / 7;
         assert!(
-            counts.iter().all(|&count| (800..1_200).contains(&count)),
+            counts.iter().all(|&count| count.abs_diff(mean) < slack),
             "{counts:?}"
         );
     }

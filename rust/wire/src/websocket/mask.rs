@@ -60,8 +60,17 @@ mod tests {
 
     #[test]
     fn section_5_3_every_length_at_every_alignment_is_masked_as_the_formula_says() {
-        for start in 0..32 {
-            for len in 0..300 {
+        // Miri would take an hour; these are around the vectors' lengths and alignments.
+        let (starts, lengths) = if cfg!(miri) {
+            (
+                vec![0, 1, 31],
+                vec![0, 1, 7, 8, 63, 64, 65, 95, 96, 97, 131],
+            )
+        } else {
+            ((0..32).collect(), (0..300).collect())
+        };
+        for &start in &starts {
+            for &len in &lengths {
                 let plain: Vec<u8> = (0..start + len + 32).map(|i| (i * 7) as u8).collect();
                 let end = start + len;
                 let mut expected = plain.clone();

@@ -184,7 +184,9 @@ mod tests {
 
     #[test]
     fn every_byte_that_json_forbids_in_a_string_is_escaped() {
-        for at in 0..20 {
+        // Miri takes a tenth of a second for each.
+        let step = if cfg!(miri) { 19 } else { 1 };
+        for at in (0..20).step_by(step) {
             for byte in 0..0x80u8 {
                 let mut text = vec![b'a'; 20];
                 text[at] = byte;
