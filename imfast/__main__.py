@@ -1,6 +1,24 @@
 """``python -m imfast`` is the ``imfast`` command."""
 
-from imfast.cli import main
+import signal
+import sys
+
+
+def _stop_at_once(_number: int, _frame: object) -> None:
+    """Nothing was started yet, or what was is undone on the way out."""
+    sys.exit(0)
+
+
+def main() -> None:
+    """Enters the command line."""
+    if sys.argv[1:2] == ["serve"]:
+        # The imports below take long enough to be told to stop in the middle of them.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, _stop_at_once)
+    from imfast.cli import main as run
+
+    run()
+
 
 if __name__ == "__main__":
     main()

@@ -36,6 +36,7 @@ __all__ = [
     "StartError",
     "TokenExpiredError",
     "TokenInvalidError",
+    "WorkerExit",
     "WorkerFailedError",
 ]
 
@@ -61,6 +62,15 @@ class ExitCode(IntEnum):
     """A log is damaged where it may not be cut; the message has file, offset and cure."""
     WORKER_FAILED = 8
     """A worker cannot start, for the reason printed before."""
+
+
+class WorkerExit(IntEnum):
+    """What a worker that cannot go on exits with; it is replaced. Outside of what `serve` uses."""
+
+    EXCEPTION = 70
+    """An exception in Python code outside of one request or one partition."""
+    PANIC = 71
+    """A panic of the engine outside of one connection's decoder or one partition's fold."""
 
 
 class ImfastError(Exception):

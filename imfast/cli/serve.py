@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import Any
 
@@ -41,4 +42,18 @@ def command(**flags: Any) -> None:
     configure_logs(settings.log_level, settings.log_format)
     for name in loaded.unknown_environment:
         structlog.get_logger(__name__).warning("environment_variable_is_no_option", name=name)
-    sys.exit(uvloop.run(run_server(settings, announce=announce)))
+
+    async def serve() -> int:
+        try:
+            return await run_server(settings, announce=announce)
+        finally:
+            # The loop takes its handlers away when it closes: a late signal changes nothing.
+            signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
+
+    # Not `uvloop.run`: its tear-down runs the loop again, which takes descriptors. All tasks have
+    # ended, and the end must not fail where none is left.
+    loop = uvloop.new_event_loop()
+    try:
+        sys.exit(loop.run_until_complete(serve()))
+    finally:
+        loop.close()

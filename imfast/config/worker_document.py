@@ -16,6 +16,7 @@ in the document, inherited, and set non-blocking:
 **Control**, worker → supervisor::
 
     {"ready": true, "partitions": [0, 2], "epochs": {"0": 3, "2": 3}}
+    {"faults": {"inbox_full": 3}}     # totals since its start, whenever one has changed
     {"fatal": "partition 0: segment 7 is damaged at …", "exit": 7}   # a restart would not cure it
 
 supervisor → worker::
@@ -30,6 +31,9 @@ The end of the stream means that the supervisor is gone: exit at once.
 also while it replays. A counter that stands still for 3 s (30 s before the first `ready`) gets the
 worker killed and replaced.
 
+**Signals.** SIGTERM and SIGINT are blocked when a worker starts, so that it does not die by one
+before it can do better. It lets them through once it has handlers.
+
 **Parent.** A worker sets PR_SET_PDEATHSIG to SIGKILL first of all, then exits if its parent is no
 longer `supervisor_pid`: the supervisor may have died before the call.
 """
@@ -37,6 +41,7 @@ longer `supervisor_pid`: the supervisor may have died before the call.
 from __future__ import annotations
 
 import os
+import signal
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -44,7 +49,11 @@ import orjson
 
 from imfast.config.schema import Settings
 
-__all__ = ["Layout", "WorkerDocument", "WorkerSockets", "partitions_of"]
+__all__ = ["STOP_SIGNALS", "Layout", "WorkerDocument", "WorkerSockets", "partitions_of"]
+
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+"""Blocked when a worker starts."""
 
 
 @dataclass(frozen=True, slots=True)

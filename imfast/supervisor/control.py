@@ -12,7 +12,7 @@ import orjson
 
 from imfast.errors import ExitCode
 
-__all__ = ["ControlChannel", "ControlError", "Fatal", "Ready"]
+__all__ = ["ControlChannel", "ControlError", "Fatal", "Faults", "Ready"]
 
 LINE_BYTES_MAX = 1 << 20
 """Far above the longest line: `ready` with 1,024 partitions and their epochs."""
@@ -38,6 +38,13 @@ class Fatal:
     exit_code: ExitCode
 
 
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """What went wrong in the worker since its start, by kind."""
+
+    counts: dict[str, int]
+
+
 class ControlChannel:
     """The supervisor's end of one worker's channel."""
 
@@ -51,7 +58,7 @@ class ControlChannel:
         reader, writer = await asyncio.open_unix_connection(sock=connection, limit=LINE_BYTES_MAX)
         return cls(reader, writer)
 
-    async def messages(self) -> AsyncIterator[Ready | Fatal]:
+    async def messages(self) -> AsyncIterator[Ready | Fatal | Faults]:
         """What the worker says, until it is gone.
 
         Raises:
@@ -90,11 +97,13 @@ class ControlChannel:
             self._writer.write(orjson.dumps(message) + b"\n")
 
 
-def _parse(line: bytes) -> Ready | Fatal:
+def _parse(line: bytes) -> Ready | Fatal | Faults:
     try:
         message = orjson.loads(line)
         if "fatal" in message:
             return Fatal(str(message["fatal"]), _exit_code(message.get("exit")))
+        if "faults" in message:
+            return Faults({str(kind): int(n) for kind, n in message["faults"].items()})
         if message.get("ready") is True:
             return Ready(
                 partitions=tuple(int(partition) for partition in message["partitions"]),

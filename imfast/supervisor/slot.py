@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -31,6 +32,10 @@ class Slot:
     """The engine's counter when it was last seen to move."""
     still_s: float = 0.0
     """For how long it has not moved."""
+    faults: Counter[str] = field(default_factory=Counter)
+    """By kind, since the server started: what its workers told, and how they ended."""
+    faults_told: dict[str, int] = field(default_factory=dict)
+    """Of these, what the present worker told."""
     adopter: int | None = None
     """The sibling that accepts on this worker's listeners meanwhile."""
 
@@ -38,6 +43,12 @@ class Slot:
     def epoch(self) -> int:
         """The highest epoch of its partitions; 0 when it owns none."""
         return max(self.epochs.values(), default=0)
+
+    def told_faults(self, counts: dict[str, int]) -> None:
+        """Takes the present worker's totals."""
+        for kind, count in counts.items():
+            self.faults[kind] += count - self.faults_told.get(kind, 0)
+        self.faults_told = counts
 
     def status(self) -> dict[str, Any]:
         """This worker as `/v1/status` shows it."""
@@ -49,6 +60,7 @@ class Slot:
             "epochs": {str(partition): epoch for partition, epoch in self.epochs.items()},
             "restarts": max(0, self.incarnation - 1),
             "adopter": self.adopter,
+            "faults": dict(self.faults),
         }
 
 

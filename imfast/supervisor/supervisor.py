@@ -17,10 +17,11 @@ from dataclasses import dataclass
 
 import structlog
 
+from imfast.config.crash_files import keep_traces
 from imfast.config.schema import Settings
 from imfast.config.worker_document import Layout, WorkerDocument, WorkerSockets, partitions_of
 from imfast.errors import WorkerFailedError
-from imfast.supervisor.control import ControlError, Fatal, Ready
+from imfast.supervisor.control import ControlError, Fatal, Faults, Ready
 from imfast.supervisor.listeners import Links, Listeners
 from imfast.supervisor.routes import RouteTable
 from imfast.supervisor.slot import Slot
@@ -145,12 +146,13 @@ class Supervisor:
             status = await self._live(slot)
             lived_s = loop.time() - began
             was_ready = slot.state == "ready"
+            pid = slot.process.pid if slot.process else 0
             slot.process = None
             slot.state = "stopped" if self._stopping.is_set() else "waiting"
             self._changed()
             if self._stopping.is_set():
                 return
-            log.warning("worker_died", server=slot.server, status=status, lived_s=round(lived_s, 3))
+            self._died(slot, pid, status, lived_s)
             if self._never_starts(slot, status, was_ready):
                 return
             # Only now: a worker that is not reaped could still set its bits.
@@ -166,6 +168,7 @@ class Supervisor:
         slot.state = "starting"
         slot.still_s = 0.0
         slot.beats = self._routes.beats(slot.index)
+        slot.faults_told = {}
         try:
             process = await self._spares.take() or await self._start()
         except OSError as error:
@@ -203,11 +206,31 @@ class Supervisor:
             await self._refilling
         await self._spares.close()
 
+    def _died(self, slot: Slot, pid: int, status: int | None, lived_s: float) -> None:
+        """A worker ended without being told to: counts it, and keeps what it left."""
+        signalled = -status if status is not None and status < 0 else None
+        if signalled is not None:
+            slot.faults["signals"] += 1
+        report = None
+        try:
+            report = keep_traces(self._settings.data_dir, slot.server, pid, signalled)
+        except OSError as error:
+            log.error("crash_report_not_kept", server=slot.server, error=str(error))
+        log.warning(
+            "worker_died",
+            server=slot.server,
+            status=status,
+            lived_s=round(lived_s, 3),
+            report=str(report) if report else None,
+        )
+
     async def _listen(self, slot: Slot, process: WorkerProcess) -> None:
         try:
             async for message in process.control.messages():
                 if isinstance(message, Fatal):
                     self._fail(f"worker {slot.server}: {message.text}", message)
+                elif isinstance(message, Faults):
+                    slot.told_faults(message.counts)
                 else:
                     self._became_ready(slot, message)
         except ControlError as error:

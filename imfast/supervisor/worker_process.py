@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 
-from imfast.config.worker_document import WorkerDocument
+from imfast.config.worker_document import STOP_SIGNALS, WorkerDocument
 from imfast.supervisor.control import ControlChannel
 
 __all__ = ["WORKER_COMMAND", "WorkerProcess"]
@@ -111,14 +111,19 @@ def _spawn(command: Sequence[str], inherited: Sequence[int]) -> tuple[subprocess
     try:
         # The document fits: writing it never waits for a child that still loads its modules.
         fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, DOCUMENT_BYTES_MAX)
-        child = subprocess.Popen(  # noqa: S603 - the command is ours
-            [*command, str(reading)],
-            stdin=subprocess.DEVNULL,
-            pass_fds=(*inherited, reading),
-            # Its own group: an interrupt from the terminal reaches the supervisor alone, which
-            # then drains.
-            process_group=0,
-        )
+        # The child inherits the mask: a signal waits until its handlers stand.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        try:
+            child = subprocess.Popen(  # noqa: S603 - the command is ours
+                [*command, str(reading)],
+                stdin=subprocess.DEVNULL,
+                pass_fds=(*inherited, reading),
+                # Its own group: an interrupt from the terminal reaches the supervisor alone, which
+                # then drains.
+                process_group=0,
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
     except BaseException:
         os.close(writing)
         raise

@@ -5,22 +5,33 @@ from __future__ import annotations
 import gc
 import os
 import select
+import signal
 import sys
 
 from imfast.config import WorkerDocument
+from imfast.config.worker_document import STOP_SIGNALS
+from imfast.errors import ExitCode
+from imfast.worker import crash
 from imfast.worker.lifecycle import run_worker
 from imfast.worker.parent import die_with_parent
 
 
 def main() -> int:
     """Serves until told to stop; returns the exit status."""
+    # Until it serves there is nothing to finish. From then on the loop has handlers of its own.
+    for number in STOP_SIGNALS:
+        signal.signal(number, lambda _number, _frame: os._exit(ExitCode.OK))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     descriptor = int(sys.argv[1])
     settle_heap(descriptor)
     document = WorkerDocument.read(descriptor)
     if document is None:
-        return 0
+        return ExitCode.OK
     die_with_parent(document.supervisor_pid)
-    return run_worker(document)
+    crash.install(document)
+    status = run_worker(document)
+    crash.uninstall(document)
+    return status
 
 
 def settle_heap(document: int) -> None:

@@ -9,22 +9,25 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import orjson
 import structlog
 import uvloop
 
-from imfast._engine import DataDamagedError, DataFormatError, Engine, Finished, Ticker
+from imfast._engine import DataDamagedError, DataFormatError, Engine, PanicException, Ticker
 from imfast.config.affinity import processor_of
 from imfast.config.keys import token_key
-from imfast.config.worker_document import WorkerDocument
-from imfast.errors import ConfigError, ExitCode
+from imfast.config.worker_document import STOP_SIGNALS, WorkerDocument
+from imfast.errors import ConfigError, ExitCode, WorkerExit
 from imfast.gateway.admission import Admission
 from imfast.gateway.authenticate import Authenticator
 from imfast.gateway.verbs import Verbs
 from imfast.observe.logs import configure_logs
 from imfast.partition import PartitionOwner
+from imfast.worker.faults import Faults
 from imfast.worker.options import engine_options, rate_and_burst
 from imfast.worker.tick import Tick
 
@@ -80,12 +83,14 @@ class Worker:
             for number in document.partitions
         }
         verbs = Verbs(self._engine, authenticator)
+        self._faults = Faults(self._tell_faults)
         self._tick = Tick(
             self._engine,
             self._partitions,
             verbs,
             Admission(self._engine, *rate_and_burst(settings.address_rate, settings.rate_burst_s)),
-            self._append_failed,
+            self._faults,
+            self._lost,
             settings.control_slice_s,
         )
         self._listeners: dict[int, list[int]] = {}
@@ -101,7 +106,7 @@ class Worker:
             FatalError: what a restart would not cure.
         """
         loop = asyncio.get_running_loop()
-        loop.set_exception_handler(_crash)
+        loop.set_exception_handler(self._crash)
         for owner in self._partitions.values():
             self._open(owner)
         self._engine.listen_links(self._document.fds.links)
@@ -119,6 +124,8 @@ class Worker:
         # is made now: clients wait.
         gc.freeze()
         await self._stopped.wait()
+        # The loop takes its handlers away when it closes.
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
 
     def _open(self, owner: PartitionOwner) -> None:
         started = time.monotonic()
@@ -146,22 +153,26 @@ class Worker:
             replay_ms=round((time.monotonic() - started) * 1000),
         )
 
-    def _append_failed(self, finished: Finished) -> None:
-        log.error("append failed", partition=finished.partition, reason=finished.failure)
-        if finished.lost and finished.partition not in self._reopening:
-            self._reopening.add(finished.partition)
-            self._reopen_later(finished.partition)
+    def _lost(self, partition: int) -> None:
+        if partition not in self._reopening:
+            self._reopening.add(partition)
+            self._reopen_later(partition)
 
     def _reopen_later(self, number: int) -> None:
         asyncio.get_running_loop().call_later(REOPEN_DELAY_S, self._reopen, number)
 
     def _reopen(self, number: int) -> None:
-        """Opens a partition again after a failed sync: only the disk knows what it holds."""
+        """Opens a partition again after a failed sync or a fault: the disk has what counts."""
         owner = self._partitions[number]
         try:
             commands = owner.open(self._engine.beat)
         except (OSError, DataDamagedError, DataFormatError) as error:
             log.error("partition stays closed", partition=number, reason=str(error))
+            self._reopen_later(number)
+            return
+        except Exception as error:
+            self._faults.exception("partition_exceptions", error, partition=number)
+            self._engine.abandon(number)
             self._reopen_later(number)
             return
         self._reopening.discard(number)
@@ -224,15 +235,24 @@ class Worker:
     def _tell(self, **message: object) -> None:
         self._control.sendall(orjson.dumps(message) + b"\n")
 
+    def _tell_faults(self, counts: Mapping[str, int]) -> None:
+        # Totals: the next line makes up for one that finds no room.
+        with suppress(OSError):
+            self._tell(faults=counts)
 
-def _crash(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Ends the process after a fault on the loop: state that a fault left half done must not serve.
+    def _crash(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Ends the process after a fault on the loop: what it left half done must not serve.
 
-    The log has what was acknowledged; the successor folds it again.
-    """
-    log.critical("worker fault", what=context.get("message"), exc_info=context.get("exception"))
-    sys.stderr.flush()
-    os._exit(int(ExitCode.UNEXPECTED))
+        The log has what was acknowledged; the successor folds it again.
+        """
+        error = context.get("exception")
+        panic = isinstance(error, PanicException)
+        if error is None:
+            log.critical("worker fault", what=context.get("message"))
+        else:
+            self._faults.exception("panics" if panic else "exceptions", error)
+        sys.stderr.flush()
+        os._exit(int(WorkerExit.PANIC if panic else WorkerExit.EXCEPTION))
 
 
 def _pin(document: WorkerDocument) -> None:
@@ -254,7 +274,8 @@ def run_worker(document: WorkerDocument) -> int:
         await Worker(document).run()
 
     try:
-        uvloop.run(serve())
+        # Never closed: that takes descriptors, and the process ends without tear-down anyway.
+        uvloop.new_event_loop().run_until_complete(serve())
     except FatalError as error:
         with socket.socket(fileno=document.fds.control) as control:
             line = {"fatal": str(error), "exit": int(error.exit_code)}

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from tests.support.deadline import until
+from tests.support.descriptors import leave_descriptors, restore_descriptors
 from tests.support.plain_client import PlainClient
 from tests.support.server import Server
 
@@ -29,25 +30,6 @@ async def busy_share(pid: int) -> float:
     began, used = loop.time(), busy_seconds(pid)
     await asyncio.sleep(1.0)  # what is measured is a rate
     return (busy_seconds(pid) - used) / (loop.time() - began)
-
-
-def leave_descriptors(pid: int, count: int) -> None:
-    """Let a process open that many files more, and no more.
-
-    The limit is one past the highest number, so the holes below it have to be counted as well.
-    """
-    numbers = {int(link.name) for link in Path(f"/proc/{pid}/fd").iterdir()}
-    limit = 0
-    while limit - len([one for one in numbers if one < limit]) < count:
-        limit += 1
-    _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (limit, hard))
-
-
-def restore_descriptors(pid: int) -> None:
-    """Let a process open as many files as before."""
-    _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def check_crowd(server: Server, room: int) -> None:

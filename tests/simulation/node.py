@@ -45,6 +45,21 @@ def use_sequencer(*, faulty: bool) -> None:
     owner_module.Sequencer = faulted
 
 
+class NoFaults:
+    """Stands for the worker's faults: one that the product would survive is found here."""
+
+    def exception(self, kind: str, error: BaseException, **where: object) -> None:
+        raise WorkerFaultError(f"{kind} {where}") from error
+
+    def counted(self, totals: dict[str, int]) -> None:
+        panics = {kind: total for kind, total in totals.items() if kind.endswith("panics")}
+        if panics:
+            raise WorkerFaultError(f"contained: {panics}")
+
+    def append_failed(self, finished: Any) -> None:
+        """Disks that fail are part of the plan."""
+
+
 class TokenIsUser:
     """Stands for the authenticator: whoever says a name is that user."""
 
@@ -103,7 +118,8 @@ class Worker:
             self.owners,
             self._verbs,
             Admission(self.engine, 0, 0),
-            self._append_failed,
+            NoFaults(),
+            self._partition_lost,
             0.0 if layout.one_request_a_tick else 3_600.0,
         )
         self.reopening: set[int] = set()
@@ -129,10 +145,10 @@ class Worker:
         except BaseException as error:
             raise WorkerFaultError(f"worker {self.index}: {error!r}") from error
 
-    def _append_failed(self, finished: Any) -> None:
-        if finished.lost and finished.partition not in self.reopening:
-            self.reopening.add(finished.partition)
-            self._lost(self, finished.partition)
+    def _partition_lost(self, number: int) -> None:
+        if number not in self.reopening:
+            self.reopening.add(number)
+            self._lost(self, number)
 
     def end(self) -> None:
         """The process is no more; its sockets close."""

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -79,8 +79,13 @@ class Server:
         workers: int = 2,
         durability: str = "fsync",
         prefix: Sequence[str] = (),
+        program: Sequence[str] = ("-m", "imfast"),
+        environment: Mapping[str, str] | None = None,
     ) -> None:
-        """`arguments` are further flags of `serve`; `prefix` is a program that runs the server."""
+        """`arguments` are further flags of `serve`; `prefix` is a program that runs the server.
+
+        `program` is what Python runs in the place of the command `imfast`; `environment` is added.
+        """
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self.data = directory / "data"
@@ -90,6 +95,8 @@ class Server:
         self.workers = workers
         self.durability = durability
         self.prefix = prefix
+        self.program = program
+        self.environment = dict(environment or {})
         self.ready: Ready = Ready(0, 0, 0, 0, ())
         self.process: subprocess.Popen[bytes] | None = None
         self._mark = uuid.uuid4().hex
@@ -130,7 +137,7 @@ class Server:
             "--ready-file": self.ready_file,
         }
         given = [text for flag, value in flags.items() for text in (flag, str(value))]
-        return [*self.prefix, sys.executable, "-m", "imfast", "serve", *given, *self.arguments]
+        return [*self.prefix, sys.executable, *self.program, "serve", *given, *self.arguments]
 
     def spawn(self) -> subprocess.Popen[bytes]:
         """Start the process without waiting for anything."""
@@ -144,7 +151,7 @@ class Server:
                 stdout=log,
                 stderr=log,
                 cwd=ROOT,
-                env={**environment, MARK: self._mark},
+                env={**environment, **self.environment, MARK: self._mark},
                 start_new_session=True,
             )
         return self.process
@@ -244,6 +251,12 @@ class Server:
             except psutil.Error:
                 continue
         return found
+
+    def lines(self, event: str) -> list[dict[str, Any]]:
+        """The log lines of that name."""
+        text = self.log.read_text().splitlines()
+        found = [json.loads(line) for line in text if line.startswith("{")]
+        return [line for line in found if line["event"] == event]
 
     def url(self, scheme: str = "ws") -> str:
         """Return the address for `imfast.connect`."""

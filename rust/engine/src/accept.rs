@@ -1,6 +1,7 @@
 //! Listening sockets, and connections that have not said who they are.
 
 use crate::connection::Connection;
+use crate::crash::{self, Event};
 use crate::engine::Engine;
 use crate::slab::Handle;
 use crate::system::{Accepted, Socket, Source, socket};
@@ -129,6 +130,12 @@ impl Engine {
         };
         let handle = self.io.connections.insert(Connection::new(fd, session));
         self.io.stats.accepted += 1;
+        crash::note(
+            Event::ConnectionOpened,
+            self.now_ms,
+            u64::from(handle.slot),
+            u64::from(handle.generation),
+        );
         let source = Source::Connection {
             slot: handle.slot,
             generation: handle.generation,

@@ -8,8 +8,10 @@ use crate::accept::Listener;
 use crate::arrivals::Arrival;
 use crate::config::EngineConfig;
 use crate::connection::NONE;
+use crate::crash::{self, Event};
 use crate::ephemeral::Collapse;
 use crate::expiries::Expiries;
+use crate::faults::{Fault, Faults};
 use crate::groups::{Groups, Slice};
 use crate::io::{Io, IoLimits};
 use crate::links::Links;
@@ -49,6 +51,8 @@ pub struct Work {
     pub requests: bool,
     /// Addresses of new connections wait for a verdict.
     pub arrivals: bool,
+    /// Faults that were survived wait to be told.
+    pub faults: bool,
 }
 
 /// See the module's text.
@@ -96,6 +100,9 @@ pub struct Engine {
     pub(crate) output: Vec<u8>,
     pub(crate) inflater: Inflater,
     clock: Clock,
+    pub(crate) faults: Faults,
+    /// The state that is being changed is one connection's alone: a panic costs no more than it.
+    pub(crate) decoding: bool,
     pub(crate) ticks: u64,
     pub(crate) pace: Pace,
     /// Milliseconds since the engine's start, as of this poll.
@@ -167,6 +174,8 @@ impl Engine {
             buffer: vec![0; (256 * 1024).max(frame_bytes * 2 + 1024)],
             output: Vec::new(),
             inflater: Inflater::default(),
+            faults: Faults::default(),
+            decoding: false,
             ticks: 0,
             pace: Pace::default(),
             now_ms: 0,
@@ -211,6 +220,8 @@ impl Engine {
         self.ready = ready;
         self.completions.drain(&mut self.completed);
         self.quicken();
+        self.faults
+            .set(Fault::SendQueueFull, self.io.stats.slow_consumers);
         Ok(self.work())
     }
 
@@ -221,12 +232,18 @@ impl Engine {
             batches: self.owned.iter().flatten().any(|owned| owned.wants_batch()),
             requests: !self.requests.is_empty(),
             arrivals: !self.arrivals.is_empty(),
+            faults: self.faults.waiting(self.now_ms),
         }
     }
 
     /// The next control verb to decide about.
     pub fn take_request(&mut self) -> Option<Request> {
         self.requests.pop_front()
+    }
+
+    /// Totals of the faults that were survived, by name.
+    pub fn take_faults(&mut self) -> Vec<(&'static str, u64)> {
+        self.faults.take(self.now_ms)
     }
 
     /// Ends a tick: fan-out, writes, and the slots of connections that went.
@@ -276,6 +293,7 @@ impl Engine {
                 break;
             }
             for slot in dead {
+                crash::note(Event::ConnectionClosed, self.now_ms, u64::from(slot), 0);
                 self.leave_all(slot);
                 self.io.remove(slot);
             }
@@ -287,6 +305,8 @@ impl Engine {
         for index in 0..self.listeners.len() as u32 {
             self.release(index);
         }
+        let connections = self.io.connections.len() as u64;
+        crash::note(Event::DrainBegun, self.now_ms, connections, 0);
         let slots: Vec<u32> = self.io.connections.iter().map(|(slot, _)| slot).collect();
         let unit = self.unit();
         for slot in slots {
@@ -304,6 +324,7 @@ impl Engine {
     /// Numbers that describe the worker now, and its counters.
     pub fn stats(&self) -> Vec<(&'static str, u64)> {
         let mut fields = self.io.stats.fields().to_vec();
+        fields.extend(self.faults.fields());
         fields.push(("connections", self.io.connections.len() as u64));
         fields.push(("users", self.users.len() as u64));
         fields.push(("groups", self.groups.len() as u64));

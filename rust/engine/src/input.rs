@@ -2,10 +2,13 @@
 
 use crate::connection::Phase;
 use crate::engine::Engine;
+use crate::faults::{self, Fault};
 use crate::slab::Handle;
 use crate::system::{Read, Ready, socket};
 use imfast_session::{Encoding, Input, Session, frames};
 use imfast_wire::frames::codes::Code;
+use imfast_wire::websocket::deflate::Inflater;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// What becomes of a connection's further frames.
 pub(crate) enum Flow {
@@ -62,8 +65,28 @@ impl Engine {
         self.buffer = buffer;
     }
 
+    /// Runs `work` for one connection. A panic in what is that connection's alone (see
+    /// [`Engine::decoding`]) closes it; any other goes on, for what it left half done is shared.
+    fn for_connection(&mut self, handle: Handle, work: impl FnOnce(&mut Self)) {
+        let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(self))) else {
+            return;
+        };
+        if !std::mem::take(&mut self.decoding) {
+            resume_unwind(panic);
+        }
+        // The connection's session and these buffers were being worked with.
+        self.inflater = Inflater::default();
+        self.output = Vec::new();
+        faults::count(&mut self.faults, Fault::Decoding, self.now_ms);
+        self.io.kill(handle.slot);
+    }
+
     /// Reads messages until the bytes end, or something holds the connection back.
     fn parse(&mut self, handle: Handle, bytes: &mut [u8]) {
+        self.for_connection(handle, |engine| engine.parse_contained(handle, bytes));
+    }
+
+    fn parse_contained(&mut self, handle: Handle, bytes: &mut [u8]) {
         let in_flight_max = self.config.in_flight_max;
         let mut output = std::mem::take(&mut self.output);
         output.clear();
@@ -85,7 +108,9 @@ impl Engine {
                 break;
             }
             let encoding = connection.encoding;
+            self.decoding = true;
             let input = session.receive(&mut bytes[at..], &self.policy, &mut inflater, &mut output);
+            self.decoding = false;
             if !output.is_empty() {
                 self.io.push_bytes(handle.slot, &output);
                 output.clear();
@@ -136,7 +161,13 @@ impl Engine {
     /// Serves the client frames of one message.
     fn message(&mut self, handle: Handle, encoding: Encoding, payload: &[u8]) -> Flow {
         let mut frames = frames(encoding, payload);
-        while let Some(frame) = frames.next() {
+        loop {
+            self.decoding = true;
+            let next = frames.next();
+            #[cfg(all(test, not(feature = "simulation")))]
+            tests::panic_if_told_to(payload);
+            self.decoding = false;
+            let Some(frame) = next else { break };
             self.io.stats.frames_received += 1;
             let flow = match frame {
                 Ok(frame) => match self.admit_request(handle) {
@@ -185,10 +216,14 @@ impl Engine {
             .map(|r| std::mem::take(&mut r.payload))
             .unwrap_or_default();
         if !payload.is_empty() {
-            match self.message(handle, encoding, &payload) {
-                Flow::Next => {}
-                Flow::Hold => return,
-                Flow::Close(code) => {
+            let mut flow = None;
+            self.for_connection(handle, |engine| {
+                flow = Some(engine.message(handle, encoding, &payload));
+            });
+            match flow {
+                Some(Flow::Next) => {}
+                Some(Flow::Hold) | None => return,
+                Some(Flow::Close(code)) => {
                     let unit = self.unit();
                     self.io.close(handle.slot, code, unit);
                     return;
@@ -209,5 +244,156 @@ impl Engine {
         if connection.open() && !connection.held_back() && connection.in_flight < in_flight_max {
             self.io.set_reading(handle.slot, true);
         }
+    }
+}
+
+#[cfg(all(test, not(feature = "simulation")))]
+mod tests {
+    use super::*;
+    use crate::accept::Speaks;
+    use crate::config::EngineConfig;
+    use crate::system::System;
+    use imfast_routes::RouteTable;
+    use imfast_wire::frames::server::Limits;
+    use imfast_wire::http::OriginPolicy;
+    use std::cell::Cell;
+    use std::io::{ErrorKind, Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    /// Text that has the decoder panic: only a test's build contains this.
+    const PANIC: &[u8] = b"{\"panic\"";
+
+    thread_local! {
+        static ARMED: Cell<bool> = const { Cell::new(false) };
+    }
+
+    pub(super) fn panic_if_told_to(payload: &[u8]) {
+        assert!(!(ARMED.get() && payload.starts_with(PANIC)), "told to");
+    }
+
+    fn engine() -> Engine {
+        let config = EngineConfig {
+            worker: 0,
+            workers: 1,
+            server: "n1.w0".to_owned(),
+            incarnation: 1,
+            owners: vec![0],
+            layout_generation: 1,
+            hash_secret: [0; 16],
+            link_paths: vec![String::new()],
+            origins: OriginPolicy::SameHost,
+            compression: false,
+            limits: Limits {
+                frame_bytes: 1 << 16,
+                ..Limits::default()
+            },
+            http_head_bytes: 8192,
+            page_items_default: 50,
+            heartbeat_ms: 25_000,
+            authenticate_ms: 5_000,
+            unauthenticated_max: 16,
+            connections_max: 16,
+            in_flight_max: 16,
+            send_queue_bytes: 1 << 20,
+            send_queue_frames: 1024,
+            link_queue_bytes: 1 << 20,
+            dedupe_window_ms: 1_000,
+            batch_commands: 16,
+            batch_bytes: 1 << 20,
+            inbox_bytes: 1 << 20,
+            rows_bytes: 1 << 20,
+            group_members_max: 16,
+            segment_bytes: 1 << 20,
+            fan_out_slice_us: 1_000,
+            fan_out_slice_sockets: 16,
+            coalesce: crate::config::Coalesce::Adaptive,
+            checkpoint_ms: 1_000,
+            catch_up_rows: 16,
+            catch_up_bytes: 1 << 16,
+            events_per_tick: 64,
+            accepts_per_tick: 16,
+            rates: crate::config::Rates::default(),
+            judge_addresses: false,
+            address_trusted: Vec::new(),
+        };
+        let routes = RouteTable::heap(1 << 8).expect("a table");
+        Engine::new(config, Arc::new(routes), System).expect("an engine")
+    }
+
+    fn client(listener: &TcpListener) -> TcpStream {
+        let address = listener.local_addr().expect("an address");
+        let client = TcpStream::connect(address).expect("a connection");
+        client.set_nonblocking(true).expect("a socket");
+        client
+    }
+
+    /// A frame of the TCP transport.
+    fn framed(payload: &[u8]) -> Vec<u8> {
+        let mut out = (payload.len() as u32).to_be_bytes().to_vec();
+        out.extend_from_slice(payload);
+        out
+    }
+
+    fn tick(engine: &mut Engine) {
+        engine.poll().expect("epoll");
+        engine.flush();
+    }
+
+    fn tick_until(engine: &mut Engine, what: &str, mut done: impl FnMut(&Engine) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !done(engine) {
+            assert!(Instant::now() < deadline, "{what}");
+            tick(engine);
+        }
+    }
+
+    fn is_open(mut client: &TcpStream) -> bool {
+        let mut buffer = [0; 64];
+        match client.read(&mut buffer) {
+            Ok(count) => count > 0,
+            Err(error) => error.kind() == ErrorKind::WouldBlock,
+        }
+    }
+
+    #[test]
+    fn a_panic_of_the_decoder_closes_the_connection_that_sent_the_bytes_and_no_other() {
+        let mut engine = engine();
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let fd = listener.try_clone().expect("a descriptor").into();
+        engine.listen(fd, Speaks::Tcp).expect("listening");
+        let (victim, bystander) = (client(&listener), client(&listener));
+        tick_until(&mut engine, "two connections", |engine| {
+            engine.io.connections.len() == 2
+        });
+
+        ARMED.set(true);
+        (&victim).write_all(&framed(PANIC)).expect("room");
+        tick_until(&mut engine, "one connection", |engine| {
+            engine.io.connections.len() == 1
+        });
+        ARMED.set(false);
+        assert!(!is_open(&victim));
+        assert!(is_open(&bystander));
+        assert_eq!(engine.take_faults(), [("decoding_panics", 1)]);
+        assert!(!engine.decoding);
+
+        // Buffers that were in use are there again: the other one is served.
+        (&bystander).write_all(&framed(PANIC)).expect("room");
+        tick_until(&mut engine, "a frame read", |engine| {
+            engine.io.stats.frames_received > 0
+        });
+        assert!(engine.take_faults().len() == 1, "nothing new");
+    }
+
+    #[test]
+    fn a_panic_outside_of_the_decoder_is_not_swallowed() {
+        let mut engine = engine();
+        let handle = Handle::from_bits(0);
+        let caught = catch_unwind(AssertUnwindSafe(|| {
+            engine.for_connection(handle, |_| panic!("of shared state"));
+        }));
+        assert!(caught.is_err());
     }
 }

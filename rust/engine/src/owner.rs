@@ -1,8 +1,10 @@
 //! The owner's half: batches of the partitions that this worker owns, from inbox to log to
 //! answers and deliveries.
 
+use crate::crash::{self, Event};
 use crate::delivery::Arrival;
 use crate::engine::Engine;
+use crate::faults::{self, contained};
 use crate::origin::Origin;
 use crate::query::Query;
 use crate::system::Writer;
@@ -79,6 +81,25 @@ impl Owned {
     }
 }
 
+/// A partition's fold cannot go on: a fault of this program. [`Engine::abandon`] has to follow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FoldFault {
+    Panicked,
+    /// The numbering is not acceptable.
+    Disagreement(Disagreement),
+}
+
+impl std::fmt::Display for FoldFault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Panicked => f.write_str("the fold panicked"),
+            Self::Disagreement(disagreement) => disagreement.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for FoldFault {}
+
 /// How one append ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finished {
@@ -106,6 +127,15 @@ impl Engine {
             None
         };
         if let Some(code) = refusal {
+            match code.number {
+                number if number == codes::OVERLOADED.number => {
+                    faults::count(&mut self.faults, faults::Fault::InboxFull, self.now_ms);
+                }
+                number if number == codes::STORAGE_FULL.number => {
+                    faults::count(&mut self.faults, faults::Fault::RowsFull, self.now_ms);
+                }
+                _ => {}
+            }
             return self.answer(partition, incoming.origin, ServerBody::error(code, 0, ""));
         }
         owned.inbox_bytes += incoming.command.len();
@@ -135,21 +165,42 @@ impl Engine {
 
     /// Starts a partition's next batch: judges its commands. Returns the batch's time and how
     /// many records are to be numbered, or none where there is nothing to do.
-    pub fn begin(&mut self, partition: u16) -> Option<(u64, usize)> {
+    ///
+    /// # Errors
+    /// The fold panicked.
+    pub fn begin(&mut self, partition: u16) -> Result<Option<(u64, usize)>, FoldFault> {
         let time_ms = self.wall_ms;
         let (commands, bytes) = (self.config.batch_commands, self.config.batch_bytes);
-        let owned = self.owned.get_mut(partition as usize)?.as_mut()?;
+        let Some(Some(owned)) = self.owned.get_mut(partition as usize) else {
+            return Ok(None);
+        };
         if !owned.wants_batch() {
-            return None;
+            return Ok(None);
         }
-        let taken = owned
-            .partition
-            .begin(time_ms, &mut owned.inbox, commands, bytes);
         owned.in_flight = true;
+        let folded = contained(|| {
+            owned
+                .partition
+                .begin(time_ms, &mut owned.inbox, commands, bytes)
+        });
+        let Some(taken) = folded else {
+            return Err(self.fold_panicked());
+        };
+        crash::note(
+            Event::BatchBegun,
+            self.now_ms,
+            u64::from(partition),
+            taken as u64,
+        );
         // Under load the inbox never runs empty: what is taken has to be taken off each time.
         owned.inbox_bytes -= owned.partition.batch_bytes();
         self.io.stats.commands += taken as u64;
-        Some((time_ms, owned.partition.records().len()))
+        Ok(Some((time_ms, owned.partition.records().len())))
+    }
+
+    fn fold_panicked(&mut self) -> FoldFault {
+        faults::count(&mut self.faults, faults::Fault::Fold, self.now_ms);
+        FoldFault::Panicked
     }
 
     /// The records of the batch in flight, to be numbered in place.
@@ -162,12 +213,15 @@ impl Engine {
     /// [`Engine::deliver`] may follow at once.
     ///
     /// # Errors
-    /// The numbering is not acceptable: a fault of this program.
-    pub fn append(&mut self, partition: u16) -> Result<bool, Disagreement> {
+    /// The fold panicked, or the numbering is not acceptable.
+    pub fn append(&mut self, partition: u16) -> Result<bool, FoldFault> {
         let Some(Some(owned)) = self.owned.get_mut(partition as usize) else {
             return Ok(false);
         };
-        let batch = owned.partition.finish()?;
+        let Some(batch) = contained(|| owned.partition.finish()) else {
+            return Err(self.fold_panicked());
+        };
+        let batch = batch.map_err(FoldFault::Disagreement)?;
         if batch.count == 0 {
             return Ok(false);
         }
@@ -181,6 +235,12 @@ impl Engine {
             count: batch.count,
             payload: batch.payload,
         };
+        crash::note(
+            Event::BatchAppended,
+            self.now_ms,
+            u64::from(partition),
+            batch.first_position,
+        );
         writer.append(batch, owned.enqueued);
         Ok(!on(Fault::DeliverBeforeCommit))
     }
@@ -212,14 +272,25 @@ impl Engine {
     }
 
     /// The batch in flight is durable: its commands are answered, its rows delivered.
-    pub fn deliver(&mut self, partition: u16) {
+    ///
+    /// # Errors
+    /// The fold panicked.
+    pub fn deliver(&mut self, partition: u16) -> Result<(), FoldFault> {
         let Some(Some(owned)) = self.owned.get_mut(partition as usize) else {
-            return;
+            return Ok(());
         };
-        let committed = owned.partition.commit();
+        let Some(committed) = contained(|| owned.partition.commit()) else {
+            return Err(self.fold_panicked());
+        };
         owned.in_flight = false;
         owned.finished += committed.outcomes.len() as u64;
         let position = owned.partition.position();
+        crash::note(
+            Event::BatchDelivered,
+            self.now_ms,
+            u64::from(partition),
+            position,
+        );
         self.io.stats.commits += 1;
         // First the position, then the routes: whoever routes after this reads a position that
         // includes these rows (`publish_committed` and `workers` are sequentially consistent).
@@ -231,6 +302,32 @@ impl Engine {
         self.advance_watermark(partition, position);
         self.links_committed(partition, position);
         self.serve_waiting(partition);
+        Ok(())
+    }
+
+    /// Closes a partition whose fold cannot go on; opening it again makes its state from the log.
+    /// Everybody who waits for it is answered: the outcome of the batch in flight is not known.
+    pub fn abandon(&mut self, partition: u16) {
+        let Some(owned) = self.owned.get_mut(partition as usize) else {
+            return;
+        };
+        let Some(mut owned) = owned.take() else {
+            return;
+        };
+        crash::note(Event::PartitionClosed, self.now_ms, u64::from(partition), 0);
+        for origin in owned.partition.abandon() {
+            self.answer(
+                partition,
+                origin,
+                ServerBody::error(&codes::INTERNAL, 0, ""),
+            );
+        }
+        let queued = owned.inbox.into_iter().map(|incoming| incoming.origin);
+        let asked = owned.waiting.into_iter().map(|(_, _, origin)| origin);
+        let pages = owned.pages.into_iter().map(|(_, origin)| origin);
+        for origin in queued.chain(asked).chain(pages) {
+            self.unavailable(partition, origin);
+        }
     }
 
     /// The batch in flight did not become durable: nothing of it happened, as far as is known, and
@@ -244,6 +341,7 @@ impl Engine {
             _ => &codes::OUTCOME_UNKNOWN,
         };
         let lost = is_lost(error);
+        crash::note(Event::BatchFailed, self.now_ms, u64::from(partition), 0);
         let Some(Some(owned)) = self.owned.get_mut(partition as usize) else {
             return;
         };

@@ -1,6 +1,8 @@
 //! Opening a partition's log and folding it again, at the start and after a failed sync.
 
+use crate::crash::{self, Event};
 use crate::engine::Engine;
+use crate::faults::contained;
 use crate::owner::{Owned, Storage, with_arrival};
 use imfast_log::{Durability, Log, LogError, OpenOptions};
 use imfast_partition::{Limits, Partition, PartitionConfig, ReplayError};
@@ -12,6 +14,8 @@ pub enum OpenError {
     Log(LogError),
     Replay(ReplayError),
     Thread(std::io::Error),
+    /// The fold panicked over what the log holds.
+    Panicked,
 }
 
 impl OpenError {
@@ -19,7 +23,9 @@ impl OpenError {
     pub fn is_damage(&self) -> bool {
         matches!(
             self,
-            Self::Replay(_) | Self::Log(LogError::Damaged(_) | LogError::Missing { .. })
+            Self::Replay(_)
+                | Self::Panicked
+                | Self::Log(LogError::Damaged(_) | LogError::Missing { .. })
         )
     }
 
@@ -37,6 +43,7 @@ impl std::fmt::Display for OpenError {
         match self {
             Self::Log(error) => error.fmt(f),
             Self::Replay(error) => error.fmt(f),
+            Self::Panicked => f.write_str("the fold panicked over the log"),
             Self::Thread(error) => write!(f, "the log's thread cannot be started: {error}"),
         }
     }
@@ -106,9 +113,9 @@ impl Engine {
             return Ok(None);
         };
         if let Some(batch) = batches.next_batch().map_err(OpenError::Log)? {
-            owned
-                .partition
-                .replay_begin(batch.time_ms, batch.commands())
+            let partition = &mut owned.partition;
+            contained(|| partition.replay_begin(batch.time_ms, batch.commands()))
+                .ok_or(OpenError::Panicked)?
                 .map_err(OpenError::Replay)?;
             let count = owned.partition.records().len();
             return Ok(Some((batch.time_ms, count)));
@@ -119,6 +126,12 @@ impl Engine {
                 Storage::Serving(system.start(*log, completions).map_err(OpenError::Thread)?);
         }
         let (epoch, position) = (owned.epoch, owned.partition.position());
+        crash::note(
+            Event::PartitionOpened,
+            self.now_ms,
+            u64::from(partition),
+            epoch,
+        );
         self.routes.publish_epoch(partition as usize, epoch);
         self.routes.publish_committed(partition as usize, position);
         self.break_owner_links();
@@ -134,9 +147,8 @@ impl Engine {
         let Some(owned) = self.owned[partition as usize].as_mut() else {
             return Ok(());
         };
-        owned
-            .partition
-            .replay_finish_commit()
+        contained(|| owned.partition.replay_finish_commit())
+            .ok_or(OpenError::Panicked)?
             .map_err(OpenError::Replay)
     }
 

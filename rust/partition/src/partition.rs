@@ -147,6 +147,12 @@ impl<O> Partition<O> {
             .collect()
     }
 
+    /// Gives a partition up whose fold is at fault: where the commands in flight came from. Nothing
+    /// but dropping it may follow.
+    pub fn abandon(&mut self) -> Vec<O> {
+        core::mem::take(&mut self.origins)
+    }
+
     /// Starts a batch read from the log: its commands with their message ids. Numbering and
     /// [`Self::replay_finish_commit`] follow. After an error the partition can only be rolled back.
     ///

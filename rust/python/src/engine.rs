@@ -39,6 +39,8 @@ const BATCHES: u8 = 2;
 const REQUESTS: u8 = 4;
 /// `poll` found connections whose addresses are to be judged.
 const ARRIVALS: u8 = 8;
+/// Faults that were survived wait to be told.
+const FAULTS: u8 = 16;
 
 /// How one append ended.
 #[pyclass(frozen, get_all, module = "imfast._engine")]
@@ -162,14 +164,15 @@ impl Engine {
     }
 
     /// Takes all that is ready, without waiting. Returns a mask of what there is to do: 1 appends
-    /// ended, 2 batches can begin, 4 requests wait, 8 arrivals wait.
+    /// ended, 2 batches can begin, 4 requests wait, 8 arrivals wait, 16 faults are to be told.
     pub(crate) fn poll(&mut self) -> PyResult<u8> {
         let work = self.inner.poll().map_err(os_error)?;
         let bit = |set: bool, bit: u8| if set { bit } else { 0 };
         Ok(bit(work.completions, COMPLETIONS)
             | bit(work.batches, BATCHES)
             | bit(work.requests, REQUESTS)
-            | bit(work.arrivals, ARRIVALS))
+            | bit(work.arrivals, ARRIVALS)
+            | bit(work.faults, FAULTS))
     }
 
     /// Ends a tick: fan-out, writes, closing.
@@ -281,7 +284,9 @@ impl Engine {
     /// Begins a batch: its time and number of records; None when there is nothing to do.
     fn begin(&mut self, partition: u16) -> PyResult<Option<(u64, usize)>> {
         self.no_views()?;
-        Ok(self.inner.begin(partition))
+        self.inner
+            .begin(partition)
+            .map_err(|e| PyRuntimeError::new_err(e.to_string()))
     }
 
     /// The records to number.
@@ -323,8 +328,25 @@ impl Engine {
     /// Answers and delivers a batch that is durable, or had nothing to log.
     fn deliver(&mut self, partition: u16) -> PyResult<()> {
         self.no_views()?;
-        self.inner.deliver(partition);
+        self.inner
+            .deliver(partition)
+            .map_err(|e| PyRuntimeError::new_err(e.to_string()))
+    }
+
+    /// Closes a partition whose fold cannot go on, and answers all who wait for it.
+    fn abandon(&mut self, partition: u16) -> PyResult<()> {
+        self.no_views()?;
+        self.inner.abandon(partition);
         Ok(())
+    }
+
+    /// Totals of the faults that were survived, by kind; kinds that never happened are left out.
+    fn take_faults<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let out = PyDict::new(py);
+        for (name, count) in self.inner.take_faults() {
+            out.set_item(name, count)?;
+        }
+        Ok(out)
     }
 
     /// Answers a batch that did not become durable, and undoes it.

@@ -1,6 +1,7 @@
 //! `imfast._engine`: the native module. One small file a Python class; this file is the export list.
 
 mod build_info;
+mod crash;
 mod data;
 mod dev_echo;
 mod engine;
@@ -19,6 +20,8 @@ mod _engine {
 
     #[pymodule_export]
     use crate::build_info::build_info;
+    #[pymodule_export]
+    use crate::crash::{install_crash_reports, last_panic, write_crash_report};
     #[pymodule_export]
     use crate::data::{LogReport, LoggedCommand, copy_log, read_log, verify_log};
     #[pymodule_export]
@@ -43,6 +46,10 @@ mod _engine {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", crate::build_info::VERSION)?;
+        module.add(
+            "PanicException",
+            module.py().get_type::<pyo3::panic::PanicException>(),
+        )?;
         module.add(
             "DataDamagedError",
             module.py().get_type::<crate::engine::DataDamagedError>(),

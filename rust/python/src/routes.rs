@@ -3,25 +3,32 @@
 use imfast_engine::RouteTable;
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
-use rustix::fd::{BorrowedFd, IntoRawFd, RawFd};
+use rustix::fd::{BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 
-/// Maps the table that a descriptor stands for.
+/// Maps the table that a descriptor stands for. Takes no descriptor: the supervisor looks at
+/// heartbeats also when none is left.
 pub(crate) fn map(fd: RawFd) -> PyResult<RouteTable> {
-    let owned = duplicate(fd)?;
-    RouteTable::map(std::os::fd::AsFd::as_fd(&owned)).map_err(|e| PyOSError::new_err(e.to_string()))
+    with_descriptor(fd, |fd| {
+        RouteTable::map(fd).map_err(|e| PyOSError::new_err(e.to_string()))
+    })
 }
 
 /// An own descriptor for what the caller's stands for, close-on-exec.
-pub(crate) fn duplicate(fd: RawFd) -> PyResult<rustix::fd::OwnedFd> {
+pub(crate) fn duplicate(fd: RawFd) -> PyResult<OwnedFd> {
+    with_descriptor(fd, |fd| {
+        rustix::io::fcntl_dupfd_cloexec(fd, 3)
+            .map_err(|e| PyOSError::new_err((e.raw_os_error(), e.to_string())))
+    })
+}
+
+fn with_descriptor<R>(fd: RawFd, work: impl FnOnce(BorrowedFd<'_>) -> PyResult<R>) -> PyResult<R> {
     if fd < 0 {
         return Err(PyOSError::new_err("negative file descriptor"));
     }
     // SAFETY: the number is not -1, and it is used only for the length of this call, in which
     // the interpreter lock keeps other Python code from closing it. A number that names no open
     // file is refused by the kernel.
-    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-    rustix::io::fcntl_dupfd_cloexec(borrowed, 3)
-        .map_err(|e| PyOSError::new_err((e.raw_os_error(), e.to_string())))
+    work(unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
 /// Makes a route table with `buckets` buckets of 128 bytes; returns its descriptor, close-on-exec.

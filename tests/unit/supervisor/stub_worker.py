@@ -25,6 +25,7 @@ BEAT_S = 0.05
 
 
 def main() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))
     text = os.fdopen(int(sys.argv[1]), "rb").read()
     if not text:  # a spare that nobody needed
         sys.exit(0)

@@ -3,8 +3,10 @@
 use super::frame::{Frame, Kind, NO_PARTITION};
 use super::link::{Broken, Side};
 use super::{PATIENCE_MS, Pending, REDIAL_MS};
+use crate::crash::{self, Event};
 use crate::delivery::Arrival;
 use crate::engine::Engine;
+use crate::faults;
 use crate::origin::Waiter;
 use crate::query::Page;
 use crate::slab::Handle;
@@ -25,6 +27,7 @@ impl Engine {
         let asked_ms = self.now_ms;
         let remote = &mut self.links.remotes[worker as usize];
         if remote.bytes + payload.len() > queue_bytes {
+            faults::count(&mut self.faults, faults::Fault::RequestsFull, self.now_ms);
             return self.answered(waiter, ServerBody::error(&codes::OVERLOADED, 0, ""));
         }
         let number = remote.first + remote.unanswered.len() as u64;
@@ -69,6 +72,7 @@ impl Engine {
             return;
         };
         self.links.remotes[worker as usize].link = Some(handle);
+        crash::note(Event::LinkDialled, now_ms, u64::from(worker), 0);
         let me = self.config.worker;
         let marks: Vec<(u16, u64)> = self
             .config

@@ -35,6 +35,20 @@ pub(super) enum Broken {
     Replaced,
 }
 
+impl Broken {
+    /// For a crash report, where there is room for numbers only.
+    pub(super) fn number(self) -> u64 {
+        match self {
+            Self::Closed => 0,
+            Self::Gap { .. } => 1,
+            Self::Malformed => 2,
+            Self::StaleEpoch => 3,
+            Self::Silent => 4,
+            Self::Replaced => 5,
+        }
+    }
+}
+
 /// State of one connection.
 pub(super) struct Link {
     pub fd: Socket,

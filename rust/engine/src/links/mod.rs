@@ -15,6 +15,7 @@ mod owner_side;
 pub(crate) use frame::Kind;
 
 use crate::config::EngineConfig;
+use crate::crash::{self, Event};
 use crate::engine::Engine;
 use crate::origin::Waiter;
 use crate::slab::{Handle, Slab};
@@ -221,6 +222,12 @@ impl Engine {
             return;
         };
         let (side, peer) = (link.side, link.peer);
+        crash::note(
+            Event::LinkBroken,
+            self.now_ms,
+            u64::from(peer.unwrap_or(u8::MAX)),
+            broken.number(),
+        );
         self.links.slab.remove(handle.slot);
         if broken != Broken::Closed {
             self.io.stats.link_breaks += 1;

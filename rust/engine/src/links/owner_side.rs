@@ -6,6 +6,7 @@ use super::link::Broken;
 use crate::delivery::Arrival;
 use crate::engine::Engine;
 use crate::ephemeral::Ephemeral;
+use crate::faults;
 use crate::origin::{Origin, Sender};
 use crate::owner::with_arrival;
 use crate::query::{Page, Query};
@@ -209,8 +210,10 @@ impl Engine {
     /// Queues a committed row for the workers in `mask`.
     pub(crate) fn deliver_over_links(&mut self, mask: u64, arrival: &Arrival<'_>) {
         let queue_bytes = self.links.queue_bytes;
+        let mut full = false;
         self.each_link(mask, arrival.partition, |link, epoch| {
             if link.pending() > queue_bytes {
+                full = true;
                 // It is given the rest from memory once it has drained.
                 link.behind.push((arrival.partition, arrival.position - 1));
             } else {
@@ -219,6 +222,9 @@ impl Engine {
                 });
             }
         });
+        if full {
+            faults::count(&mut self.faults, faults::Fault::LinkFull, self.now_ms);
+        }
     }
 
     /// Queues an ephemeral message for the workers in `mask`; a link that is behind goes without.

@@ -1,5 +1,5 @@
 //! What the engine asks of the operating system: sockets and their readiness, clocks, random bytes,
-//! disks and the threads of logs. Nothing else in this crate reaches outside.
+//! disks and the threads of logs. Nothing else in this crate reaches outside, but for crash reports.
 //!
 //! There are two: the kernel's, and, with the feature `simulation`, one in memory in which a test
 //! decides what happens when. Both offer the same names; no product build has that feature.

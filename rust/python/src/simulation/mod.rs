@@ -10,7 +10,7 @@ mod peer;
 
 use crate::engine::Engine;
 use crate::options::Options;
-use imfast_engine::{Port, RouteTable, World, faults};
+use imfast_engine::{Port, RouteTable, World, deliberate_faults as faults};
 use peer::{Peer, Transport};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
