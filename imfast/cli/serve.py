@@ -44,11 +44,10 @@ def command(**flags: Any) -> None:
         structlog.get_logger(__name__).warning("environment_variable_is_no_option", name=name)
 
     async def serve() -> int:
-        try:
-            return await run_server(settings, announce=announce)
-        finally:
-            # The loop takes its handlers away when it closes: a late signal changes nothing.
-            signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
+        status = await run_server(settings, announce=announce)
+        # The loop takes its handlers away when it closes: a late signal changes nothing.
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
+        return status
 
     # Not `uvloop.run`: its tear-down runs the loop again, which takes descriptors. All tasks have
     # ended, and the end must not fail where none is left.

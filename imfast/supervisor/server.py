@@ -239,6 +239,8 @@ class _Signals:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._receive, number)
+        # Whoever started this process may have blocked them; it could not be stopped then.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))
 
     def _receive(self, number: int) -> None:
         self._received += 1
