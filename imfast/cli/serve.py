@@ -35,6 +35,7 @@ def command(**flags: Any) -> None:
     import uvloop
 
     from imfast.cli.announce import announce
+    from imfast.config.worker_document import STOP_SIGNALS
     from imfast.observe.logs import configure_logs
     from imfast.supervisor.server import run_server
 
@@ -46,7 +47,7 @@ def command(**flags: Any) -> None:
     async def serve() -> int:
         status = await run_server(settings, announce=announce)
         # The loop takes its handlers away when it closes: a late signal changes nothing.
-        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         return status
 
     # Not `uvloop.run`: its tear-down runs the loop again, which takes descriptors. All tasks have

@@ -20,7 +20,7 @@ import structlog
 
 from imfast.config.keys import ensure_development_secret, uses_development_secret
 from imfast.config.schema import Settings, cores
-from imfast.config.worker_document import Layout
+from imfast.config.worker_document import STOP_SIGNALS, Layout
 from imfast.errors import ConfigError, DataDirectoryError, InsecureSecretError
 from imfast.supervisor.admin import Admin
 from imfast.supervisor.data_directory import DataDirectory, unusable
@@ -237,10 +237,10 @@ class _Signals:
         self._received = 0
         self.status = 0
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOP_SIGNALS:
             loop.add_signal_handler(number, self._receive, number)
         # Whoever started this process may have blocked them; it could not be stopped then.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
     def _receive(self, number: int) -> None:
         self._received += 1

@@ -5,20 +5,16 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::chain::{Chain, SegmentId};
+use crate::chain::SegmentId;
 use crate::error::{Damage, LogError, What};
 use crate::file_system::{File, FileSystem};
 use crate::format::{SEGMENT_HEADER_BYTES, SegmentHeader};
-use crate::recovery::read_header;
+use crate::inspect::listed;
 use crate::scanner::{ScanError, Scanner};
 use crate::writer::create_segment;
 
 /// Copied at once.
 const COPY_BYTES: usize = 1 << 20;
-
-/// A server that opens the partition meanwhile may remove an empty segment that was listed; then
-/// the listing is read again, this often.
-const LISTINGS_MAX: u32 = 10;
 
 /// What [`copy`] copied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,27 +68,6 @@ pub fn copy(
     }
     fs.sync_dir(to).map_err(LogError::io("sync", to))?;
     Ok(copied)
-}
-
-/// The segments with their headers, all of one moment.
-fn listed(fs: &dyn FileSystem, dir: &Path) -> Result<(Chain, Vec<SegmentHeader>), LogError> {
-    let mut listings = 0;
-    loop {
-        listings += 1;
-        let names = fs.list(dir).map_err(LogError::io("list", dir))?;
-        let chain = Chain::of(dir, &names)?;
-        let headers = chain.segments.iter().map(|&id| {
-            let path = id.path(dir);
-            let file = fs.open_read(&path).map_err(LogError::io("open", &path))?;
-            read_header(file.as_ref(), &path, id)
-        });
-        match headers.collect() {
-            Ok(headers) => return Ok((chain, headers)),
-            Err(LogError::Io { source, .. })
-                if source.kind() == io::ErrorKind::NotFound && listings < LISTINGS_MAX => {}
-            Err(error) => return Err(error),
-        }
-    }
 }
 
 /// Where the valid batches of a segment end, and the position that follows them.

@@ -1,5 +1,6 @@
 //! Reads a log's batches without changing or locking it, also while a server writes it.
 
+use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -9,8 +10,12 @@ use crate::error::{LogError, What};
 use crate::file_system::FileSystem;
 use crate::format::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::reader::scan_error;
-use crate::recovery::read_header;
+use crate::recovery::read_headers;
 use crate::scanner::{ScanError, Scanner};
+
+/// A server that opens the partition meanwhile may remove an empty segment that was listed; then
+/// the listing is read again, this often.
+const LISTINGS_MAX: u32 = 10;
 
 /// Shows every batch that ends at or behind position `from` to `each`, in order, until it breaks.
 ///
@@ -22,18 +27,8 @@ pub fn walk(
     from: u64,
     mut each: impl FnMut(&BatchView<'_>) -> ControlFlow<()>,
 ) -> Result<(), LogError> {
-    let names = fs.list(dir).map_err(LogError::io("list", dir))?;
-    let chain = Chain::of(dir, &names)?;
-    let mut headers = Vec::with_capacity(chain.segments.len());
-    for &id in &chain.segments {
-        let path = id.path(dir);
-        let file = fs.open_read(&path).map_err(LogError::io("open", &path))?;
-        headers.push(read_header(file.as_ref(), &path, id)?);
-    }
-    for (index, &id) in chain.segments.iter().enumerate() {
-        let Some(header) = headers.get(index) else {
-            break;
-        };
+    let (chain, headers) = listed(fs, dir)?;
+    for (index, (&id, header)) in chain.segments.iter().zip(&headers).enumerate() {
         let next = headers.get(index + 1);
         if next.is_some_and(|next| next.base_position <= from) {
             continue;
@@ -64,6 +59,25 @@ pub fn walk(
         }
     }
     Ok(())
+}
+
+/// The segments with their headers, all of one moment.
+pub(crate) fn listed(
+    fs: &dyn FileSystem,
+    dir: &Path,
+) -> Result<(Chain, Vec<SegmentHeader>), LogError> {
+    let mut listings = 0;
+    loop {
+        listings += 1;
+        let names = fs.list(dir).map_err(LogError::io("list", dir))?;
+        let chain = Chain::of(dir, &names)?;
+        match read_headers(fs, dir, &chain.segments) {
+            Ok(headers) => return Ok((chain, headers)),
+            Err(LogError::Io { source, .. })
+                if source.kind() == io::ErrorKind::NotFound && listings < LISTINGS_MAX => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 fn sealed_length(next: Option<&SegmentHeader>) -> Option<u64> {

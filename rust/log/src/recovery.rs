@@ -131,7 +131,7 @@ pub(crate) fn open(
 }
 
 /// The headers of all segments, each valid and of the epoch in its file's name.
-fn read_headers(
+pub(crate) fn read_headers(
     fs: &dyn FileSystem,
     dir: &Path,
     ids: &[SegmentId],
