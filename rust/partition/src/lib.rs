@@ -11,6 +11,7 @@
 //! the idempotency keys of sends. No socket, file or clock is touched: time is an argument, and
 //! the log's batches give the same state again.
 
+pub mod archive;
 mod command;
 mod command_keys;
 mod config;
