@@ -44,6 +44,55 @@ pub struct ArchivedKey {
     pub time_ms: u64,
 }
 
+impl ArchivedKey {
+    /// Bytes of a key as archives and the sequencer take it.
+    pub const BYTES: usize = 56;
+
+    /// The fields in their order, little-endian.
+    pub fn to_bytes(&self) -> [u8; Self::BYTES] {
+        let fields = [
+            self.key_high,
+            self.key_low,
+            self.payload,
+            self.seq,
+            self.message_id,
+            self.position,
+            self.time_ms,
+        ];
+        let mut bytes = [0; Self::BYTES];
+        for (place, field) in bytes.as_chunks_mut().0.iter_mut().zip(fields) {
+            *place = field.to_le_bytes();
+        }
+        bytes
+    }
+
+    /// The inverse of [`Self::to_bytes`].
+    pub fn from_bytes(bytes: &[u8; Self::BYTES]) -> Self {
+        let mut fields = [0; 7];
+        for (field, place) in fields.iter_mut().zip(bytes.as_chunks().0) {
+            *field = u64::from_le_bytes(*place);
+        }
+        let [
+            key_high,
+            key_low,
+            payload,
+            seq,
+            message_id,
+            position,
+            time_ms,
+        ] = fields;
+        Self {
+            key_high,
+            key_low,
+            payload,
+            seq,
+            message_id,
+            position,
+            time_ms,
+        }
+    }
+}
+
 /// Names a piece of state: a tag and up to three numbers, big-endian, so that order of bytes is
 /// order of tag and numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -192,6 +241,20 @@ pub trait Archive: Send + Sync + fmt::Debug {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn key_survives_its_bytes() {
+        let key = ArchivedKey {
+            key_high: 1,
+            key_low: u64::MAX,
+            payload: 3,
+            seq: 4,
+            message_id: 5,
+            position: 6,
+            time_ms: 7,
+        };
+        assert_eq!(ArchivedKey::from_bytes(&key.to_bytes()), key);
+    }
 
     #[test]
     fn keys_of_state_order_like_their_numbers() {
