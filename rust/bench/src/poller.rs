@@ -24,6 +24,8 @@ pub(crate) struct Ready {
 pub(crate) struct Poller {
     epoll: OwnedFd,
     timer: OwnedFd,
+    /// What the timer is set to, until it expires.
+    set_ns: Option<u64>,
     events: Vec<epoll::Event>,
 }
 
@@ -40,6 +42,7 @@ impl Poller {
         Ok(Self {
             epoll,
             timer,
+            set_ns: None,
             events: Vec::with_capacity(EVENTS_PER_WAIT),
         })
     }
@@ -67,6 +70,23 @@ impl Poller {
     /// Waits for readiness or, at the latest, until `at_ns` of the monotonic clock. The timer has
     /// the clock's precision; epoll's own timeout has a millisecond.
     pub(crate) fn wait(&mut self, at_ns: u64) -> Result<&[epoll::Event], Failure> {
+        if self.set_ns != Some(at_ns) {
+            self.set(at_ns)?;
+        }
+        self.events.clear();
+        let into = rustix::buffer::spare_capacity(&mut self.events);
+        match epoll::wait(&self.epoll, into, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(Failure::System("epoll_wait", errno)),
+        }
+        if self.events.iter().any(|event| event.data.u64() == TIMER) {
+            self.set_ns = None;
+        }
+        Ok(&self.events)
+    }
+
+    /// Setting it anew also takes back an expiry that nobody has read.
+    fn set(&mut self, at_ns: u64) -> Result<(), Failure> {
         let since_start = Duration::from_nanos(at_ns.max(1));
         let timer = Itimerspec {
             it_interval: Timespec {
@@ -78,15 +98,10 @@ impl Poller {
                 tv_nsec: i64::from(since_start.subsec_nanos()),
             },
         };
-        // Setting it anew also takes back an expiry that nobody has read.
         rustix::time::timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &timer)
             .doing("timerfd_settime")?;
-        self.events.clear();
-        let into = rustix::buffer::spare_capacity(&mut self.events);
-        match epoll::wait(&self.epoll, into, None) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(&self.events),
-            Err(errno) => Err(Failure::System("epoll_wait", errno)),
-        }
+        self.set_ns = Some(at_ns);
+        Ok(())
     }
 }
 

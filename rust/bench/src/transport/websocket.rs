@@ -87,17 +87,29 @@ impl Transport for WebSocketProto {
         masked_frame(Opcode::Pong, payload, MASK, out);
     }
 
+    /// A receiver of tens of millions of frames a second has no time to read each one's lengths: a
+    /// frame that begins with the same bytes as the one before has the same.
+    #[inline]
     fn walk(self, input: &[u8], each: &mut impl FnMut(Incoming<'_>)) -> Result<usize, Failure> {
-        walk(input, |incoming| {
+        let mut read = 0;
+        while let Some((incoming, bytes)) = next(&input[read..])? {
             let Incoming::Frame(message) = incoming else {
                 each(incoming);
-                return Ok(());
+                read += bytes;
+                continue;
             };
+            let (mut count, mut last) = (0, 0);
             for frame in proto::frames(message) {
-                each(Incoming::Frame(frame.map_err(|error| error.to_string())?));
+                let frame = frame.map_err(|error| error.to_string())?;
+                each(Incoming::Frame(frame));
+                (count, last) = (count + 1, frame.len());
             }
-            Ok(())
-        })
+            if count == 1 {
+                read += repeats(&input[read..], bytes, bytes - last, each);
+            }
+            read += bytes;
+        }
+        Ok(read)
     }
 
     fn kind(self, frame: &[u8]) -> Kind {
@@ -157,37 +169,70 @@ pub(super) fn walk(
     input: &[u8],
     mut each: impl FnMut(Incoming<'_>) -> Result<(), Failure>,
 ) -> Result<usize, Failure> {
+    let mut read = 0;
+    while let Some((incoming, bytes)) = next(&input[read..])? {
+        each(incoming)?;
+        read += bytes;
+    }
+    Ok(read)
+}
+
+/// The frame at the start of `input`, if it is complete, and its bytes with the header.
+#[inline]
+fn next(input: &[u8]) -> Result<Option<(Incoming<'_>, usize)>, Failure> {
     const FIN_TEXT: u8 = 0x81;
     const FIN_BINARY: u8 = 0x82;
     const FIN_CLOSE: u8 = 0x88;
     const FIN_PING: u8 = 0x89;
-    let mut read = 0;
-    while let Some(&[first, second]) = input[read..].first_chunk() {
-        let rest = &input[read + 2..];
-        let (length, header): (usize, usize) = match second {
-            0..126 => (second as usize, 2),
-            126 => match rest.first_chunk() {
-                Some(bytes) => (u16::from_be_bytes(*bytes) as usize, 4),
-                None => break,
-            },
-            127 => match rest.first_chunk() {
-                Some(bytes) => (u64::from_be_bytes(*bytes) as usize, 10),
-                None => break,
-            },
-            _ => return Err(Failure::Said("the server masks its frames".into())),
-        };
-        let Some(payload) = input[read..].get(header..header.saturating_add(length)) else {
-            break;
-        };
-        match first {
-            FIN_TEXT | FIN_BINARY => each(Incoming::Frame(payload))?,
-            FIN_PING => each(Incoming::Ping(payload))?,
-            FIN_CLOSE => return Err(closed(payload)),
-            _ => return Err(format!("unexpected WebSocket frame {first:#04x}").into()),
-        }
-        read += header + length;
+    let Some((&[first, second], rest)) = input.split_first_chunk() else {
+        return Ok(None);
+    };
+    let (length, header): (usize, usize) = match second {
+        0..126 => (second as usize, 2),
+        126 => match rest.first_chunk() {
+            Some(bytes) => (u16::from_be_bytes(*bytes) as usize, 4),
+            None => return Ok(None),
+        },
+        127 => match rest.first_chunk() {
+            Some(bytes) => (u64::from_be_bytes(*bytes) as usize, 10),
+            None => return Ok(None),
+        },
+        _ => return Err(Failure::Said("the server masks its frames".into())),
+    };
+    let bytes = header.saturating_add(length);
+    let Some(payload) = input.get(header..bytes) else {
+        return Ok(None);
+    };
+    let incoming = match first {
+        FIN_TEXT | FIN_BINARY => Incoming::Frame(payload),
+        FIN_PING => Incoming::Ping(payload),
+        FIN_CLOSE => return Err(closed(payload)),
+        _ => return Err(format!("unexpected WebSocket frame {first:#04x}").into()),
+    };
+    Ok(Some((incoming, bytes)))
+}
+
+/// Hands on the frames that follow the first one of `input` and begin with the same bytes; returns
+/// how many bytes they are. The first one is `bytes` long, and its only protobuf frame starts at
+/// `start`: both lengths stand before that, so what is equal that far is as long.
+#[inline]
+fn repeats(input: &[u8], bytes: usize, start: usize, each: &mut impl FnMut(Incoming<'_>)) -> usize {
+    const COMPARED: usize = size_of::<u64>();
+    let Some(first) = input.first_chunk::<COMPARED>() else {
+        return 0;
+    };
+    if start > COMPARED || bytes < COMPARED {
+        return 0;
     }
-    Ok(read)
+    let mut read = 0;
+    for frame in input[bytes..].chunks_exact(bytes) {
+        if frame.first_chunk() != Some(first) {
+            break;
+        }
+        each(Incoming::Frame(&frame[start..]));
+        read += bytes;
+    }
+    read
 }
 
 fn closed(payload: &[u8]) -> Failure {
@@ -232,6 +277,56 @@ mod tests {
             let (found, read) = lengths(&input[..cut]);
             assert!(read <= cut && all.starts_with(&found), "cut at {cut}");
             let (rest, last) = lengths(&input[read..]);
+            assert_eq!(
+                ([found, rest].concat(), read + last),
+                (all.clone(), input.len())
+            );
+        }
+    }
+
+    /// What a walk hands on as protobuf frames, and the bytes it read.
+    fn protobufs(input: &[u8]) -> (Vec<Vec<u8>>, usize) {
+        let mut found = Vec::new();
+        let read = WebSocketProto.walk(input, &mut |incoming| match incoming {
+            Incoming::Frame(frame) => found.push(frame.to_vec()),
+            Incoming::Ping(payload) => found.push([b"ping", payload].concat()),
+        });
+        (found, read.expect("valid frames"))
+    }
+
+    #[test]
+    fn alike_frames_in_a_row_are_handed_on_one_by_one_wherever_the_row_is_cut() {
+        let (mut input, mut all) = (Vec::new(), Vec::new());
+        let message = |frames: &[&[u8]], all: &mut Vec<Vec<u8>>, input: &mut Vec<u8>| {
+            let mut message = Vec::new();
+            for bytes in frames {
+                put_delimited(&mut message, |out| out.extend_from_slice(bytes));
+                all.push(bytes.to_vec());
+            }
+            frame(Opcode::Binary, &message, input);
+        };
+        // Equal but for what lies behind the bytes compared, then longer and shorter ones.
+        for (number, length) in [
+            120, 120, 120, 121, 121, 200, 200, 20_000, 20_000, 3, 3, 0, 0,
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let bytes = vec![number as u8; length];
+            message(&[&bytes], &mut all, &mut input);
+        }
+        // Two frames in one message begin with the same bytes as what follows.
+        for number in 0..3 {
+            message(&[b"", &[number; 2]], &mut all, &mut input);
+        }
+        frame(Opcode::Ping, b"abc", &mut input);
+        all.push(b"pingabc".to_vec());
+        message(&[&[9; 120]], &mut all, &mut input);
+        assert_eq!(protobufs(&input), (all.clone(), input.len()));
+        for cut in (0..1_000).chain(input.len() - 1_000..input.len()) {
+            let (found, read) = protobufs(&input[..cut]);
+            assert!(read <= cut, "cut at {cut}");
+            let (rest, last) = protobufs(&input[read..]);
             assert_eq!(
                 ([found, rest].concat(), read + last),
                 (all.clone(), input.len())
