@@ -2,7 +2,7 @@
 
 use super::assembly::Assembly;
 use super::deflate::{Inflater, compressed_bytes_max};
-use super::header::{Header, Opcode, Parsed};
+use super::header::{Header, Opcode, Parsed, Plain};
 use super::mask::unmask;
 use super::{Error, ErrorKind, Role, close, utf8};
 
@@ -72,7 +72,32 @@ impl Decoder {
     /// lent out from `input`, a compressed one from `inflater`; others are put together, in
     /// memory that is bounded by `message_bytes_max` (and an eighth more while compressed) and
     /// freed by the call after the one that returned the message.
+    #[inline]
     pub fn decode<'a>(
+        &'a mut self,
+        input: &'a mut [u8],
+        inflater: &'a mut Inflater,
+    ) -> Result<Decoded<'a>, Error> {
+        match self.plain(input) {
+            Some(frame) => whole(frame, input),
+            None => self.decode_any(input, inflater),
+        }
+    }
+
+    /// The header of a frame that is a message by itself, all of it there, as clients send them.
+    #[inline]
+    fn plain(&self, input: &[u8]) -> Option<Plain> {
+        let frame = Plain::parse(*input.first_chunk()?)?;
+        let expected = self.role == Role::Server
+            && self.assembly.is_none()
+            && frame.payload_len <= self.message_bytes_max
+            && input.len() >= frame.len + frame.payload_len;
+        expected.then_some(frame)
+    }
+
+    /// [`Self::decode`] of any frame.
+    #[inline(never)]
+    fn decode_any<'a>(
         &'a mut self,
         input: &'a mut [u8],
         inflater: &'a mut Inflater,
@@ -200,6 +225,16 @@ impl Decoder {
         }
         Ok(header.payload_len as usize)
     }
+}
+
+/// Unmasks a message that is all there.
+#[inline]
+fn whole(frame: Plain, input: &mut [u8]) -> Result<Decoded<'_>, Error> {
+    let consumed = frame.len + frame.payload_len;
+    let payload = input.get_mut(frame.len..consumed).unwrap_or_default();
+    unmask(payload, frame.key);
+    let event = data(frame.text, payload, frame.len)?;
+    Ok(Decoded::Frame { consumed, event })
 }
 
 /// Bytes that a message may have as it comes.

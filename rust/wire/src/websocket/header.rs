@@ -23,6 +23,8 @@ const LENGTH_U16: u8 = 126;
 const LENGTH_U64: u8 = 127;
 const TEXT: u8 = Opcode::Text as u8;
 const BINARY: u8 = Opcode::Binary as u8;
+const FIN_TEXT: u8 = FIN | TEXT;
+const FIN_BINARY: u8 = FIN | BINARY;
 const KEY_BYTES: usize = 4;
 /// The highest bit of a 64-bit length is 0.
 const LENGTH_MAX: u64 = u64::MAX >> 1;
@@ -83,6 +85,46 @@ pub(super) enum Parsed {
         /// Bytes of the header itself.
         len: usize,
     },
+}
+
+/// The header of a message that came as one masked, uncompressed frame below 64 KiB: what almost
+/// every frame that a server gets begins with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Plain {
+    pub text: bool,
+    pub key: [u8; 4],
+    pub payload_len: usize,
+    /// Bytes of the header itself.
+    pub len: usize,
+}
+
+impl Plain {
+    /// Bytes that [`Self::parse`] looks at: the longest header of the kind.
+    pub(super) const BYTES: usize = 8;
+
+    /// Reads such a header; none where it is, or may be, of another kind or against the rules.
+    #[inline]
+    pub(super) fn parse(start: [u8; Self::BYTES]) -> Option<Self> {
+        const MASKED_U16: u8 = MASK | LENGTH_U16;
+        let [first, second, rest @ ..] = start;
+        if !matches!(first, FIN_TEXT | FIN_BINARY) || second < MASK {
+            return None;
+        }
+        let [high, low, key @ ..] = rest;
+        let (payload_len, key, len) = if second < MASKED_U16 {
+            let [key @ .., _, _] = rest;
+            (usize::from(second & !MASK), key, 6)
+        } else {
+            (usize::from(u16::from_be_bytes([high, low])), key, 8)
+        };
+        let minimal = second < MASKED_U16 || payload_len > CONTROL_PAYLOAD_BYTES_MAX;
+        (second <= MASKED_U16 && minimal).then_some(Self {
+            text: first == FIN_TEXT,
+            key,
+            payload_len,
+            len,
+        })
+    }
 }
 
 impl Header {
@@ -246,6 +288,48 @@ impl HeaderBytes {
         if let Some(room) = self.bytes.get_mut(self.len..self.len + N) {
             room.copy_from_slice(&part);
             self.len += N;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_quick_way_reads_what_the_full_one_reads_and_leaves_it_the_rest() {
+        let lengths = [0u16, 1, 125, 126, 127, 128, 0x1234, u16::MAX];
+        for (bits, length) in (0..=u16::MAX).flat_map(|bits| lengths.map(|length| (bits, length))) {
+            let ([first, second], [high, low]) = (bits.to_be_bytes(), length.to_be_bytes());
+            let start = [first, second, high, low, 5, 6, 7, 8];
+            let mut input = [0; HEADER_BYTES_MAX];
+            input[..start.len()].copy_from_slice(&start);
+            let full = match Header::parse(&input, Role::Server, true) {
+                Ok(Parsed::Header { header, len }) => Some((header, len)),
+                _ => None,
+            };
+            let expected = full.filter(|(header, _)| {
+                header.fin
+                    && !header.compressed
+                    && matches!(header.opcode, Opcode::Text | Opcode::Binary)
+                    && u16::try_from(header.payload_len).is_ok()
+                    && second & !MASK != LENGTH_U64
+            });
+            let found = Plain::parse(start).map(|plain| {
+                let header = Header {
+                    fin: true,
+                    compressed: false,
+                    opcode: if plain.text {
+                        Opcode::Text
+                    } else {
+                        Opcode::Binary
+                    },
+                    mask: Some(plain.key),
+                    payload_len: plain.payload_len as u64,
+                };
+                (header, plain.len)
+            });
+            assert_eq!(found, expected, "{start:?}");
         }
     }
 }

@@ -1,13 +1,14 @@
 //! Masking (RFC 6455 section 5.3): byte `i` of the payload, exclusive or byte `i % 4` of the key.
 
-/// Payloads below this many bytes are not worth the question what the processor can do.
+/// Bytes of a vector register, below which it is of no use.
 #[cfg(target_arch = "x86_64")]
-const VECTOR_BYTES_MIN: usize = 64;
+const VECTOR_BYTES: usize = 32;
 
 /// Masks or unmasks `payload` in place; the operation is its own inverse.
+#[inline]
 pub fn unmask(payload: &mut [u8], key: [u8; 4]) {
     #[cfg(target_arch = "x86_64")]
-    if payload.len() >= VECTOR_BYTES_MIN && is_x86_feature_detected!("avx2") {
+    if payload.len() >= VECTOR_BYTES && is_x86_feature_detected!("avx2") {
         // SAFETY: the processor has AVX2, which was asked just now.
         return unsafe { unmask_avx2(payload, key) };
     }
@@ -16,26 +17,46 @@ pub fn unmask(payload: &mut [u8], key: [u8; 4]) {
 
 /// Works 32 bytes at a time. The text's validation, which comes next, reads as many at a time: it
 /// would have to wait for narrower writes.
+///
+/// What is left behind the last full vector is worked as the last 32 bytes, read before any of
+/// them is changed: bytes that are written twice are written alike.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 fn unmask_avx2(payload: &mut [u8], key: [u8; 4]) {
-    use std::arch::x86_64::{
-        __m256i, _mm256_loadu_si256, _mm256_set1_epi32, _mm256_storeu_si256, _mm256_xor_si256,
-    };
-    let keys = _mm256_set1_epi32(i32::from_ne_bytes(key));
-    let (chunks, rest) = payload.as_chunks_mut::<{ size_of::<__m256i>() }>();
+    let word = u32::from_ne_bytes(key);
+    let last = payload.last_chunk::<VECTOR_BYTES>().copied();
+    let length = payload.len();
+    let (chunks, rest) = payload.as_chunks_mut::<VECTOR_BYTES>();
     for chunk in chunks {
-        #[expect(clippy::cast_ptr_alignment, reason = "loaded and stored unaligned")]
-        let vector = chunk.as_mut_ptr().cast::<__m256i>();
-        // SAFETY: `vector` points to the 32 bytes of `chunk`, borrowed mutably; both instructions
-        // take any alignment.
-        unsafe {
-            let plain = _mm256_xor_si256(_mm256_loadu_si256(vector), keys);
-            _mm256_storeu_si256(vector, plain);
-        }
+        *chunk = exclusive_or(chunk, word);
     }
-    // Chunks are a multiple of four bytes, so the rest starts with the key's first byte.
-    unmask_words(rest, key);
+    if rest.is_empty() {
+        return;
+    }
+    if let (Some(last), Some(place)) = (last, payload.last_chunk_mut()) {
+        // Its first byte is that many of the payload's last ones away from a key's first byte.
+        let turned = word.rotate_right(8 * (length % 4) as u32);
+        *place = exclusive_or(&last, turned);
+    }
+}
+
+/// One vector with the key in each of its words.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+#[inline]
+fn exclusive_or(bytes: &[u8; VECTOR_BYTES], word: u32) -> [u8; VECTOR_BYTES] {
+    use std::arch::x86_64::{
+        _mm256_loadu_si256, _mm256_set1_epi32, _mm256_storeu_si256, _mm256_xor_si256,
+    };
+    let mut plain = [0; VECTOR_BYTES];
+    // SAFETY: both pointers are to 32 bytes that are borrowed here; both instructions take any
+    // alignment.
+    unsafe {
+        let vector = _mm256_loadu_si256(bytes.as_ptr().cast());
+        let masked = _mm256_xor_si256(vector, _mm256_set1_epi32(word as i32));
+        _mm256_storeu_si256(plain.as_mut_ptr().cast(), masked);
+    }
+    plain
 }
 
 /// Works eight bytes at a time, which the compiler widens to the vector registers that every
