@@ -3,19 +3,23 @@
     python -m benchmarks.record [--results FILE] [--check]
 
 Without --results the file is what `make bench` wrote last; it is kept as results/recorded.json.
+What `pytest benchmarks/peers --peers` wrote last becomes the tables of the peers, and is kept too.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.flow.figures import Curve, Row, Spread
-from benchmarks.results import LATEST, RECORDED, Results
+from benchmarks.peers.results import PATH as PEERS
+from benchmarks.peers.table import render as peers_tables
+from benchmarks.results import FOLDER, LATEST, RECORDED, Results
 from imfast.bench.machine import machine_text
 from imfast.bench.plots import Plot, Point, Series
 from imfast.bench.scales import Categories, Linear, Logarithmic, short
@@ -25,6 +29,8 @@ __all__ = ["main", "plot", "rendered"]
 README = Path(__file__).with_name("README.md")
 PLOTS = Path(__file__).with_name("plots")
 BEGIN, END = "<!-- figures: begin -->\n", "<!-- figures: end -->\n"
+PEERS_BEGIN, PEERS_END = "<!-- peers: begin -->\n", "<!-- peers: end -->\n"
+PEERS_RECORDED = FOLDER / "peers.json"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--check", action="store_true", help="change nothing; 1 when a bar is missed"
     )
+    parser.add_argument("--peers", type=Path, default=PEERS, help="what the peers' run wrote")
     given = parser.parse_args(arguments)
     results = Results.read(given.results)
     if given.check:
@@ -48,7 +55,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.results.resolve() != RECORDED.resolve():
         RECORDED.parent.mkdir(exist_ok=True)
         shutil.copyfile(given.results, RECORDED)
-    README.write_text(rendered(README.read_text(), results))
+    page = rendered(README.read_text(), results)
+    if given.peers.exists():
+        if given.peers.resolve() != PEERS_RECORDED.resolve():
+            shutil.copyfile(given.peers, PEERS_RECORDED)
+        tables = peers_tables(json.loads(given.peers.read_text()))
+        page = between(page, PEERS_BEGIN, PEERS_END, f"\n{tables}\n")
+    README.write_text(page)
     PLOTS.mkdir(exist_ok=True)
     for name, curve in results.curves.items():
         (PLOTS / f"{name}.svg").write_text(plot(curve, _occasion(results)).svg())
@@ -61,11 +74,20 @@ def rendered(page: str, results: Results) -> str:
     Raises:
         ValueError: it has lost them.
     """
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError("benchmarks/README.md has lost the marks of its figures")
-    return before + begin + "\n".join(_lines(results)) + "\n" + end + after
+    return between(page, BEGIN, END, "\n".join(_lines(results)) + "\n")
+
+
+def between(page: str, begin: str, end: str, text: str) -> str:
+    """The page with `text` between two marks.
+
+    Raises:
+        ValueError: it has lost them.
+    """
+    before, found, rest = page.partition(begin)
+    _, found_too, after = rest.partition(end)
+    if not found or not found_too:
+        raise ValueError(f"benchmarks/README.md has lost the marks {begin!r} and {end!r}")
+    return before + begin + text + end + after
 
 
 def _lines(results: Results) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks.flow.figures import Bar, Curve, Row, Spread, Table
-from benchmarks.record import BEGIN, END, main, plot, rendered
+from benchmarks.record import BEGIN, END, PEERS_BEGIN, PEERS_END, between, main, plot, rendered
 from benchmarks.results import Results
 
 CURVE = Curve("rate by subscribers", "subscribers", "delivered/s")
@@ -128,3 +128,10 @@ def test_check_names_what_missed_its_bar(tmp_path: Path, capsys: pytest.CaptureF
     assert "slow" in capsys.readouterr().out
     recorded((FAN_OUT, Row.alone("fast", [3], Bar(at_least=2)))).write(file)
     assert main(["--check", "--results", str(file)]) == 0
+
+
+def test_tables_of_the_peers_stand_between_their_marks():
+    page = f"before\n{PEERS_BEGIN}old\n{PEERS_END}after\n"
+    assert between(page, PEERS_BEGIN, PEERS_END, "new\n") == page.replace("old", "new")
+    with pytest.raises(ValueError, match="peers: begin"):
+        between("no marks", PEERS_BEGIN, PEERS_END, "")
