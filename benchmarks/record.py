@@ -59,8 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.peers.exists():
         if given.peers.resolve() != PEERS_RECORDED.resolve():
             shutil.copyfile(given.peers, PEERS_RECORDED)
-        tables = peers_tables(json.loads(given.peers.read_text()))
-        page = between(page, PEERS_BEGIN, PEERS_END, f"\n{tables}\n")
+        before, after = around(page, PEERS_BEGIN, PEERS_END)
+        page = f"{before}\n{peers_tables(json.loads(given.peers.read_text()))}\n{after}"
     README.write_text(page)
     PLOTS.mkdir(exist_ok=True)
     for name, curve in results.curves.items():
@@ -74,11 +74,12 @@ def rendered(page: str, results: Results) -> str:
     Raises:
         ValueError: it has lost them.
     """
-    return between(page, BEGIN, END, "\n".join(_lines(results)) + "\n")
+    before, after = around(page, BEGIN, END)
+    return before + "\n".join(_lines(results)) + "\n" + after
 
 
-def between(page: str, begin: str, end: str, text: str) -> str:
-    """The page with `text` between two marks.
+def around(page: str, begin: str, end: str) -> tuple[str, str]:
+    """The page up to and with the one mark, and from the other one on.
 
     Raises:
         ValueError: it has lost them.
@@ -87,7 +88,7 @@ def between(page: str, begin: str, end: str, text: str) -> str:
     _, found_too, after = rest.partition(end)
     if not found or not found_too:
         raise ValueError(f"benchmarks/README.md has lost the marks {begin!r} and {end!r}")
-    return before + begin + text + end + after
+    return before + begin, end + after
 
 
 def _lines(results: Results) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks.flow.figures import Bar, Curve, Row, Spread, Table
-from benchmarks.record import BEGIN, END, PEERS_BEGIN, PEERS_END, between, main, plot, rendered
+from benchmarks.record import BEGIN, END, PEERS_BEGIN, PEERS_END, around, main, plot, rendered
 from benchmarks.results import Results
 
 CURVE = Curve("rate by subscribers", "subscribers", "delivered/s")
@@ -130,8 +130,9 @@ def test_check_names_what_missed_its_bar(tmp_path: Path, capsys: pytest.CaptureF
     assert main(["--check", "--results", str(file)]) == 0
 
 
-def test_tables_of_the_peers_stand_between_their_marks():
+def test_page_is_cut_at_its_marks():
     page = f"before\n{PEERS_BEGIN}old\n{PEERS_END}after\n"
-    assert between(page, PEERS_BEGIN, PEERS_END, "new\n") == page.replace("old", "new")
+    cut = around(page, PEERS_BEGIN, PEERS_END)
+    assert "new".join(cut) == page.replace("old\n", "new")
     with pytest.raises(ValueError, match="peers: begin"):
-        between("no marks", PEERS_BEGIN, PEERS_END, "")
+        around("no marks", PEERS_BEGIN, PEERS_END)
