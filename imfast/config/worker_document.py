@@ -17,6 +17,7 @@ in the document, inherited, and set non-blocking:
 
     {"ready": true, "partitions": [0, 2], "epochs": {"0": 3, "2": 3}}
     {"faults": {"inbox_full": 3}}     # totals since its start, whenever one has changed
+    {"report": {"commit": {…}, "tick": {…}, "counters": {…}}}        # the answer to `report`
     {"fatal": "partition 0: segment 7 is damaged at …", "exit": 7}   # a restart would not cure it
 
 supervisor → worker::
@@ -24,6 +25,7 @@ supervisor → worker::
     {"drain": 10.0}    # stop accepting, close all listening sockets, finish, exit with 0
     {"adopt": 1}       # also accept on http[1] and tcp[1]
     {"release": 1}     # no longer
+    {"report": true}   # say how it goes
 
 The end of the stream means that the supervisor is gone: exit at once.
 

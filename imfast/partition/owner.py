@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from time import perf_counter_ns
 
 from imfast._core.sequencer import Sequencer
 from imfast._engine import Engine, Finished
@@ -30,6 +31,8 @@ class PartitionOwner:
         """`directory` is the partition's own; `fsync` is what an ack waits for."""
         self.number = number
         self.epoch = 0
+        self.appended_ns = 0
+        """When the batch in flight was given to the log, by `perf_counter_ns`."""
         self._engine = engine
         self._directory = directory
         self._fsync = fsync
@@ -71,6 +74,7 @@ class PartitionOwner:
             return
         time_ms, count = batch
         self._sequencer.fold(self._records, count, time_ms)
+        self.appended_ns = perf_counter_ns()
         if not engine.append(number):
             # Only repeats and refusals: nothing to wait for.
             self._sequencer.commit()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
+from contextlib import suppress
 from typing import Any
 
 from aiohttp import web
@@ -11,6 +13,9 @@ from aiohttp import web
 from imfast.supervisor.supervisor import Supervisor
 
 __all__ = ["Admin"]
+
+REPORT_S = 0.5
+"""How long a status waits for what workers report. A tick takes a few milliseconds."""
 
 
 class Admin:
@@ -51,6 +56,10 @@ class Admin:
         return web.Response(status=503, text=reason + "\n")
 
     async def _status(self, _request: web.Request) -> web.Response:
+        # One that does not answer in time shows what it told last.
+        slots = self._supervisor.slots
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.gather(*(slot.ask() for slot in slots)), REPORT_S)
         return web.json_response(
             {
                 **self._about,

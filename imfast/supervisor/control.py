@@ -12,7 +12,7 @@ import orjson
 
 from imfast.errors import ExitCode
 
-__all__ = ["ControlChannel", "ControlError", "Fatal", "Faults", "Ready"]
+__all__ = ["ControlChannel", "ControlError", "Fatal", "Faults", "Ready", "Report"]
 
 LINE_BYTES_MAX = 1 << 20
 """Far above the longest line: `ready` with 1,024 partitions and their epochs."""
@@ -45,6 +45,13 @@ class Faults:
     counts: dict[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Counters and latencies of the worker, as `/v1/status` shows them."""
+
+    content: dict[str, Any]
+
+
 class ControlChannel:
     """The supervisor's end of one worker's channel."""
 
@@ -58,7 +65,7 @@ class ControlChannel:
         reader, writer = await asyncio.open_unix_connection(sock=connection, limit=LINE_BYTES_MAX)
         return cls(reader, writer)
 
-    async def messages(self) -> AsyncIterator[Ready | Fatal | Faults]:
+    async def messages(self) -> AsyncIterator[Ready | Fatal | Faults | Report]:
         """What the worker says, until it is gone.
 
         Raises:
@@ -87,6 +94,10 @@ class ControlChannel:
         """Tells the worker to leave a sibling's listeners alone again."""
         self._send({"release": index})
 
+    def report(self) -> None:
+        """Asks the worker how it goes."""
+        self._send({"report": True})
+
     def close(self) -> None:
         """Closes the channel."""
         self._writer.close()
@@ -97,13 +108,15 @@ class ControlChannel:
             self._writer.write(orjson.dumps(message) + b"\n")
 
 
-def _parse(line: bytes) -> Ready | Fatal | Faults:
+def _parse(line: bytes) -> Ready | Fatal | Faults | Report:
     try:
         message = orjson.loads(line)
         if "fatal" in message:
             return Fatal(str(message["fatal"]), _exit_code(message.get("exit")))
         if "faults" in message:
             return Faults({str(kind): int(n) for kind, n in message["faults"].items()})
+        if "report" in message:
+            return Report(dict(message["report"]))
         if message.get("ready") is True:
             return Ready(
                 partitions=tuple(int(partition) for partition in message["partitions"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -36,6 +37,10 @@ class Slot:
     """By kind, since the server started: what its workers told, and how they ended."""
     faults_told: dict[str, int] = field(default_factory=dict)
     """Of these, what the present worker told."""
+    report: dict[str, Any] = field(default_factory=dict)
+    """What the present worker told last when it was asked how it goes."""
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    """Clear from a question until its answer."""
     adopter: int | None = None
     """The sibling that accepts on this worker's listeners meanwhile."""
 
@@ -50,6 +55,18 @@ class Slot:
             self.faults[kind] += count - self.faults_told.get(kind, 0)
         self.faults_told = counts
 
+    async def ask(self) -> None:
+        """Has the worker report; returns when it has."""
+        if self.process is not None and self.state == "ready":
+            self.asked.clear()
+            self.process.control.report()
+            await self.asked.wait()
+
+    def reported(self, content: dict[str, Any]) -> None:
+        """Takes the present worker's report."""
+        self.report = content
+        self.asked.set()
+
     def status(self) -> dict[str, Any]:
         """This worker as `/v1/status` shows it."""
         return {
@@ -61,6 +78,7 @@ class Slot:
             "restarts": max(0, self.incarnation - 1),
             "adopter": self.adopter,
             "faults": dict(self.faults),
+            **self.report,
         }
 
 

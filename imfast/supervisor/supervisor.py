@@ -21,7 +21,7 @@ from imfast.config.crash_files import keep_traces
 from imfast.config.schema import Settings
 from imfast.config.worker_document import Layout, WorkerDocument, WorkerSockets, partitions_of
 from imfast.errors import WorkerFailedError
-from imfast.supervisor.control import ControlError, Fatal, Faults, Ready
+from imfast.supervisor.control import ControlError, Fatal, Faults, Ready, Report
 from imfast.supervisor.listeners import Links, Listeners
 from imfast.supervisor.routes import RouteTable
 from imfast.supervisor.slot import Slot
@@ -169,6 +169,7 @@ class Supervisor:
         slot.still_s = 0.0
         slot.beats = self._routes.beats(slot.index)
         slot.faults_told = {}
+        slot.report = {}
         try:
             process = await self._spares.take() or await self._start()
         except OSError as error:
@@ -231,6 +232,8 @@ class Supervisor:
                     self._fail(f"worker {slot.server}: {message.text}", message)
                 elif isinstance(message, Faults):
                     slot.told_faults(message.counts)
+                elif isinstance(message, Report):
+                    slot.reported(message.content)
                 else:
                     self._became_ready(slot, message)
         except ControlError as error:

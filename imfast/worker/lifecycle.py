@@ -212,6 +212,8 @@ class Worker:
             self._release(order["release"])
         elif "drain" in order:
             self._drain(float(order["drain"]))
+        elif "report" in order:
+            self._report()
 
     def _drain(self, seconds: float) -> None:
         if self._draining:
@@ -231,6 +233,11 @@ class Worker:
             self._stopped.set()
         else:
             asyncio.get_running_loop().call_later(DRAIN_CHECK_S, self._finish_by, deadline)
+
+    def _report(self) -> None:
+        # Whoever asked does not wait for long: better none than to stop serving for it.
+        with suppress(OSError):
+            self._tell(report={**self._tick.latencies(), "counters": self._engine.stats()})
 
     def _tell(self, **message: object) -> None:
         self._control.sendall(orjson.dumps(message) + b"\n")

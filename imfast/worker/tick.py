@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from time import perf_counter
+from time import perf_counter, perf_counter_ns
 from typing import Final
 
 from imfast._engine import Engine, Finished, Request
 from imfast.codes import Code
 from imfast.gateway.admission import Admission
 from imfast.gateway.verbs import Verbs
+from imfast.observe.recent import Recent
 from imfast.partition import PartitionOwner
 from imfast.worker.faults import Faults
 
@@ -19,6 +20,7 @@ COMPLETIONS: Final = 1
 REQUESTS: Final = 4
 ARRIVALS: Final = 8
 FAULTS: Final = 16
+LENGTHS: Final = 32
 """Bits of `Engine.poll`."""
 
 
@@ -54,6 +56,8 @@ class Tick:
         self._faults = faults
         self._lost = lost
         self._control_slice_s = control_slice_s
+        self._commits = Recent()
+        self._ticks = Recent()
 
     def __call__(self, work: int) -> None:
         """Ends the tick whose poll found `work`; see `Ticker`, which calls this."""
@@ -76,12 +80,21 @@ class Tick:
                 self._abandon(partition, error)
         if work & FAULTS:
             self._faults.counted(engine.take_faults())
+        if work & LENGTHS:
+            self._ticks.record_all(engine.take_tick_ns())
         engine.flush()
+
+    def latencies(self) -> dict[str, dict[str, float]]:
+        """How long commits and ticks took of late."""
+        self._ticks.record_all(self._engine.take_tick_ns())
+        return {"commit": self._commits.summary(), "tick": self._ticks.summary()}
 
     def _finished(self, finished: Finished) -> None:
         partition = finished.partition
+        owner = self._partitions[partition]
+        self._commits.record(perf_counter_ns() - owner.appended_ns)
         try:
-            self._partitions[partition].finished(finished)
+            owner.finished(finished)
         except Exception as error:
             self._abandon(partition, error)
             return

@@ -18,6 +18,7 @@ use crate::links::Links;
 use crate::owner::Owned;
 use crate::requests::Request;
 use crate::slab::Handle;
+use crate::stats;
 use crate::system::{Clock, Completions, Ready, Source, System};
 use crate::timers::Pace;
 use crate::users::Users;
@@ -326,6 +327,7 @@ impl Engine {
         let mut fields = self.io.stats.fields().to_vec();
         fields.extend(self.faults.fields());
         fields.push(("connections", self.io.connections.len() as u64));
+        fields.extend(stats::by_transport(&self.io.connections));
         fields.push(("users", self.users.len() as u64));
         fields.push(("groups", self.groups.len() as u64));
         fields.push(("links", self.links.len() as u64));

@@ -1,5 +1,9 @@
 //! Counters of one worker. They only grow; readers take differences.
 
+use crate::connection::{Connection, Phase};
+use crate::slab::Slab;
+use imfast_session::Encoding;
+
 /// See each field; exported to Python as a dictionary of the same names.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Stats {
@@ -76,4 +80,30 @@ impl Stats {
             ("arrivals_refused", self.arrivals_refused),
         ]
     }
+}
+
+/// Sessions by what they speak, and connections that have none (yet, or any more). Counted when somebody
+/// asks: a walk over all connections.
+pub(crate) fn by_transport(connections: &Slab<Connection>) -> [(&'static str, u64); 6] {
+    let mut sessions = [0; Encoding::COUNT];
+    let mut others = 0;
+    for (_, connection) in connections.iter() {
+        if connection.phase == Phase::Connected {
+            sessions[connection.encoding as usize] += 1;
+        } else {
+            others += 1;
+        }
+    }
+    let of = |encoding: Encoding| sessions[encoding as usize];
+    [
+        ("websocket_json", of(Encoding::WebSocketJson)),
+        ("websocket_proto", of(Encoding::WebSocketProto)),
+        ("websocket_json_deflate", of(Encoding::WebSocketJsonDeflate)),
+        (
+            "websocket_proto_deflate",
+            of(Encoding::WebSocketProtoDeflate),
+        ),
+        ("tcp", of(Encoding::Tcp)),
+        ("without_session", others),
+    ]
 }

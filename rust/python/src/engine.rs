@@ -17,6 +17,7 @@ use pyo3::types::{PyBytes, PyDict};
 use std::path::PathBuf;
 #[cfg(not(feature = "simulation"))]
 use std::sync::Arc;
+use std::time::Instant;
 
 create_exception!(
     _engine,
@@ -41,6 +42,10 @@ const REQUESTS: u8 = 4;
 const ARRIVALS: u8 = 8;
 /// Faults that were survived wait to be told.
 const FAULTS: u8 = 16;
+/// Lengths of ticks wait to be counted.
+const LENGTHS: u8 = 32;
+/// So many of them are counted at a time, and none is kept beyond.
+const LENGTHS_MAX: usize = 512;
 
 /// How one append ended.
 #[pyclass(frozen, get_all, module = "imfast._engine")]
@@ -61,6 +66,8 @@ pub(crate) struct Engine {
     failures: Vec<(u16, imfast_engine::AppendError)>,
     /// Ticks in which there was work for Python.
     pub(crate) python_ticks: u64,
+    /// How long ticks took of late, in nanoseconds.
+    tick_ns: Vec<u64>,
     /// Views of batch records that are held.
     pub(crate) views: usize,
 }
@@ -76,6 +83,7 @@ impl Engine {
             inner,
             failures: Vec::new(),
             python_ticks: 0,
+            tick_ns: Vec::new(),
             views: 0,
         }
     }
@@ -88,6 +96,13 @@ impl Engine {
     #[cfg(feature = "simulation")]
     pub(crate) fn inner_mut(&mut self) -> &mut imfast_engine::Engine {
         &mut self.inner
+    }
+
+    /// A tick ends that began then.
+    pub(crate) fn ticked(&mut self, began: Instant) {
+        if self.tick_ns.len() < LENGTHS_MAX {
+            self.tick_ns.push(began.elapsed().as_nanos() as u64);
+        }
     }
 
     fn no_views(&self) -> PyResult<()> {
@@ -109,6 +124,20 @@ fn open_error(error: &OpenError) -> PyErr {
     }
 }
 
+/// An array of `count` u64, as Cython reads it.
+fn u64_bytes(
+    py: Python<'_>,
+    values: impl Iterator<Item = u64>,
+    count: usize,
+) -> PyResult<Bound<'_, PyBytes>> {
+    PyBytes::new_with(py, count * size_of::<u64>(), |out| {
+        for (place, value) in out.as_chunks_mut().0.iter_mut().zip(values) {
+            *place = value.to_ne_bytes();
+        }
+        Ok(())
+    })
+}
+
 fn os_error(errno: rustix::io::Errno) -> PyErr {
     PyOSError::new_err((errno.raw_os_error(), errno.to_string()))
 }
@@ -125,6 +154,7 @@ impl Engine {
             inner,
             failures: Vec::new(),
             python_ticks: 0,
+            tick_ns: Vec::new(),
             views: 0,
         })
     }
@@ -164,7 +194,8 @@ impl Engine {
     }
 
     /// Takes all that is ready, without waiting. Returns a mask of what there is to do: 1 appends
-    /// ended, 2 batches can begin, 4 requests wait, 8 arrivals wait, 16 faults are to be told.
+    /// ended, 2 batches can begin, 4 requests wait, 8 arrivals wait, 16 faults are to be told, 32 lengths of
+    /// ticks are to be counted.
     pub(crate) fn poll(&mut self) -> PyResult<u8> {
         let work = self.inner.poll().map_err(os_error)?;
         let bit = |set: bool, bit: u8| if set { bit } else { 0 };
@@ -172,7 +203,8 @@ impl Engine {
             | bit(work.batches, BATCHES)
             | bit(work.requests, REQUESTS)
             | bit(work.arrivals, ARRIVALS)
-            | bit(work.faults, FAULTS))
+            | bit(work.faults, FAULTS)
+            | bit(self.tick_ns.len() == LENGTHS_MAX, LENGTHS))
     }
 
     /// Ends a tick: fan-out, writes, closing.
@@ -183,12 +215,8 @@ impl Engine {
     /// The addresses of new connections that wait for a verdict: a u64 each.
     fn arrivals<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         let arrivals = self.inner.arrivals();
-        PyBytes::new_with(py, arrivals.len() * 8, |out| {
-            for (place, address) in out.as_chunks_mut().0.iter_mut().zip(arrivals) {
-                *place = address.to_ne_bytes();
-            }
-            Ok(())
-        })
+        let count = arrivals.len();
+        u64_bytes(py, arrivals, count)
     }
 
     /// Lets arrivals in where the verdict is 0, and sends the others away for so many
@@ -347,6 +375,13 @@ impl Engine {
             out.set_item(name, count)?;
         }
         Ok(out)
+    }
+
+    /// How long the last ticks took, at most 512 of them since the last call: a u64 of nanoseconds each.
+    fn take_tick_ns<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let lengths = u64_bytes(py, self.tick_ns.iter().copied(), self.tick_ns.len())?;
+        self.tick_ns.clear();
+        Ok(lengths)
     }
 
     /// Answers a batch that did not become durable, and undoes it.

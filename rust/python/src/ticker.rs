@@ -2,10 +2,11 @@
 
 use crate::engine::Engine;
 use pyo3::prelude::*;
+use std::time::Instant;
 
 /// Reader callback of an engine's descriptor. It polls; where the poll finds work for Python it
 /// calls `work` with the poll's mask, else it ends the tick itself. Reads and writes of sockets,
-/// pings, time-outs and beats thus run no Python code.
+/// pings, time-outs and beats thus run no Python code. It measures how long ticks take.
 #[pyclass(frozen, module = "imfast._engine")]
 pub(crate) struct Ticker {
     engine: Py<Engine>,
@@ -21,11 +22,13 @@ impl Ticker {
     }
 
     fn __call__(&self, py: Python<'_>) -> PyResult<()> {
+        let began = Instant::now();
         let found = {
             let mut engine = self.engine.bind(py).try_borrow_mut()?;
             let found = engine.poll()?;
             if found == 0 {
                 engine.flush();
+                engine.ticked(began);
                 return Ok(());
             }
             engine.python_ticks += 1;
@@ -33,6 +36,7 @@ impl Ticker {
         };
         // The engine is free again: Python calls it.
         self.work.call1(py, (found,))?;
+        self.engine.bind(py).try_borrow_mut()?.ticked(began);
         Ok(())
     }
 

@@ -98,6 +98,9 @@ class Worker:
                 self.accept_on(message["adopt"])
             elif "release" in message:
                 self.selector.unregister(self.http[message["release"]])
+            elif "report" in message:
+                report = {"counters": {"connections": len(self.held)}}
+                self.control.sendall(json.dumps({"report": report}).encode() + b"\n")
             elif "drain" in message and BEHAVIOUR != "stubborn":
                 sys.exit(0)
 
