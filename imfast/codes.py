@@ -66,8 +66,6 @@ class Code(IntEnum):
     #: `limit` of history, conversations or members is above what `connected` announced.
     HEADERS_TOO_LARGE = 4007
     #: More headers of a message than allowed, or more bytes in them.
-    TOO_MANY_REQUESTS_IN_FLIGHT = 4008
-    #: The connection's window of unanswered requests is full.
     SLOW_CONSUMER = 4009
     #: The send queue is full. Reconnect with the sync token: nothing is lost.
     TOO_MANY_CONNECTIONS = 4010
@@ -317,13 +315,6 @@ CODES: Final[Mapping[Code, CodeInfo]] = MappingProxyType(
             retryable=False,
             close=None,
             http=431,
-        ),
-        Code.TOO_MANY_REQUESTS_IN_FLIGHT: CodeInfo(
-            name="too_many_requests_in_flight",
-            message="Too many requests await their answers on this connection.",
-            retryable=True,
-            close=None,
-            http=429,
         ),
         Code.SLOW_CONSUMER: CodeInfo(
             name="slow_consumer",

@@ -261,16 +261,6 @@ pub static HEADERS_TOO_LARGE: Code = Code {
     http: 431,
 };
 
-/// The connection's window of unanswered requests is full.
-pub static TOO_MANY_REQUESTS_IN_FLIGHT: Code = Code {
-    number: 4008,
-    name: "too_many_requests_in_flight",
-    message: "Too many requests await their answers on this connection.",
-    retryable: true,
-    close: None,
-    http: 429,
-};
-
 /// The send queue is full. Reconnect with the sync token: nothing is lost.
 pub static SLOW_CONSUMER: Code = Code {
     number: 4009,
@@ -388,7 +378,6 @@ pub static ALL: &[&Code] = &[
     &GROUP_FULL,
     &PAGE_TOO_LARGE,
     &HEADERS_TOO_LARGE,
-    &TOO_MANY_REQUESTS_IN_FLIGHT,
     &SLOW_CONSUMER,
     &TOO_MANY_CONNECTIONS,
     &INTERNAL,
