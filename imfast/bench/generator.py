@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import IO, Any, Self, cast
 
 __all__ = ["Generator", "GeneratorError"]
@@ -86,6 +86,34 @@ class Generator:
     def event(self, name: str) -> Event:
         """Waits for the line with this event."""
         return next(event for event in self.events() if event["event"] == name)
+
+    @contextlib.contextmanager
+    def ended_by_interrupt(self) -> Iterator[None]:
+        """While this is open, an interrupt ends the generator, and then the block.
+
+        Python's own handler raises wherever the main thread happens to be; in a callback whose
+        errors are only printed, the interrupt would be lost.
+
+        Raises:
+            KeyboardInterrupt: there was one.
+        """
+        interrupted = False
+
+        def end(_number: int, _frame: FrameType | None) -> None:
+            nonlocal interrupted
+            interrupted = True
+            self._signal(signal.SIGTERM)
+
+        before = signal.signal(signal.SIGINT, end)
+        try:
+            yield
+        except GeneratorError:
+            if not interrupted:
+                raise
+        finally:
+            signal.signal(signal.SIGINT, before)
+        if interrupted:
+            raise KeyboardInterrupt
 
     def release(self) -> None:
         """Ends its standard input: what waits for that, goes on or ends."""

@@ -181,7 +181,8 @@ def _measure(
 
     memory_kib = target.memory_kib()
     with progress(options["warmup"] + options["seconds"]) as shown:
-        with Generator(*arguments, "--progress") as generator:
+        generator = Generator(*arguments, "--progress")
+        with generator, generator.ended_by_interrupt():
             result, samples = _follow(generator, options, shown, target)
         if options["scenario"] == "idle" and memory_kib:
             result["server_memory_kib_per_connection"] = (
