@@ -16,13 +16,14 @@ ALLOWED: dict[str, frozenset[str]] = {
     "session": frozenset({"wire"}),
     "partition": frozenset({"wire", "faults"}),
     "log": frozenset({"wire", "faults"}),
+    "warm": frozenset({"partition"}),
     "routes": frozenset({"wire"}),
-    "engine": frozenset({"wire", "session", "partition", "log", "routes", "faults"}),
+    "engine": frozenset({"wire", "session", "partition", "log", "warm", "routes", "faults"}),
     "micro": frozenset({"wire", "partition", "routes", "engine"}),
     "bench": frozenset({"wire", "engine"}),
     "python": frozenset({"wire", "partition", "log", "engine", "bench"}),
 }
-WITHOUT_SOCKETS = ("wire", "session", "partition", "log", "routes")
+WITHOUT_SOCKETS = ("wire", "session", "partition", "log", "warm", "routes")
 WITHOUT_CLOCK = ("wire", "session", "partition")
 
 SOCKETS = re.compile(

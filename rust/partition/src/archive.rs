@@ -204,6 +204,15 @@ pub trait Archive: Send + Sync + fmt::Debug {
     /// again with the same chunk.
     fn apply(&self, chunk: &Settled) -> io::Result<()>;
 
+    /// Does one step of the work that makes later reads quicker, if some is due, and returns
+    /// whether it did. For the archive's own thread, between chunks.
+    ///
+    /// # Errors
+    /// As [`Self::apply`]; nothing that was applied is lost.
+    fn tidy(&self) -> io::Result<bool> {
+        Ok(false)
+    }
+
     /// One row, none where the conversation has no such number.
     fn row(&self, conversation: u32, seq: u64) -> io::Result<Option<ArchivedRow>>;
 
