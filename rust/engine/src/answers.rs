@@ -4,7 +4,10 @@ use crate::engine::Engine;
 use crate::origin::{Origin, Waiter};
 use crate::owner::refusal;
 use crate::query::{From, Page, Query, QueryKind};
-use imfast_partition::{CatchUpFrom, Cursor, HistoryRow, Refused, RowKind, Who, Window};
+use imfast_partition::{
+    CatchUpFrom, Cursor, HistoryRow, QueryError, Refused, RowKind, Who, Window,
+};
+use imfast_wire::frames::codes;
 use imfast_wire::frames::server::{List, Member, Row, ServerBody, Summary};
 use std::borrow::Cow;
 
@@ -50,6 +53,9 @@ impl Engine {
                     }),
                 };
                 let found = state.catch_up(who, device, from, *rows as usize, *bytes as usize);
+                let Ok(found) = found else {
+                    return self.answer_unreadable(partition, origin);
+                };
                 // Which groups the user is in matters where live delivery takes over.
                 let groups = if found.complete {
                     state.groups_of(who)
@@ -105,7 +111,10 @@ impl Engine {
                         };
                         self.answer(partition, origin, body);
                     }
-                    Err(error) => self.answer_refused(partition, origin, error),
+                    Err(QueryError::Refused(refused)) => {
+                        self.answer_refused(partition, origin, refused);
+                    }
+                    Err(QueryError::Archive(_)) => self.answer_unreadable(partition, origin),
                 }
             }
             QueryKind::Conversations {
@@ -114,6 +123,9 @@ impl Engine {
                 limit,
             } => {
                 let page = state.conversations(who, device, after, *limit as usize);
+                let Ok(page) = page else {
+                    return self.answer_unreadable(partition, origin);
+                };
                 let items: Vec<Summary<'_>> = page
                     .items
                     .iter()
@@ -162,6 +174,15 @@ impl Engine {
                 Err(error) => self.answer_refused(partition, origin, error),
             },
         }
+    }
+
+    /// The partition's archive cannot be read.
+    fn answer_unreadable(&mut self, partition: u16, origin: Origin) {
+        self.answer(
+            partition,
+            origin,
+            ServerBody::error(&codes::INTERNAL, 0, ""),
+        );
     }
 
     fn answer_refused(&mut self, partition: u16, origin: Origin, refused: Refused) {

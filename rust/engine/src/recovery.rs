@@ -160,7 +160,9 @@ impl Engine {
             if self.io.connections.is_empty() {
                 break;
             }
-            let page = owned.partition.deliveries_after(from, 1 << 20);
+            let Ok(page) = owned.partition.deliveries_after(from, 1 << 20) else {
+                break;
+            };
             missed.extend(page.deliveries);
             from = page.through;
             if page.complete {

@@ -16,7 +16,9 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::conversation::Head;
 use crate::outcome::RowKind;
+use crate::state_keys as keys;
 
 /// A committed row as an archive holds it, by (conversation, seq).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -170,8 +172,8 @@ pub struct Settled {
 }
 
 impl Chunk {
-    /// Sorts the chunk and keeps the last value of every piece of state. Takes as long as the chunk
-    /// is big: it is for the archive's own thread.
+    /// Sorts the chunk, keeps the last value of every piece of state and adds the heads of its
+    /// conversations. Takes as long as the chunk is big: it is for the archive's own thread.
     pub fn settle(mut self) -> Settled {
         let places = self
             .rows
@@ -180,13 +182,25 @@ impl Chunk {
             .collect();
         self.rows
             .sort_unstable_by_key(|row| (row.conversation, row.seq));
+        let mut state: BTreeMap<_, _> = self.state.into_iter().collect();
+        for rows in self.rows.chunk_by(|a, b| a.conversation == b.conversation) {
+            if let Some(last) = rows.last() {
+                let head = Head {
+                    seq: last.seq,
+                    position: last.position,
+                    ordinal: last.ordinal,
+                };
+                let value = StateValue::Bytes(keys::head_value(head));
+                state.insert(keys::head(last.conversation), value);
+            }
+        }
         Settled {
             after: self.after,
             reached: self.reached,
             rows: self.rows,
             places,
             keys: self.keys,
-            state: self.state.into_iter().collect(),
+            state,
         }
     }
 }

@@ -15,12 +15,20 @@ pub(crate) struct FirstResult {
     pub(crate) time_ms: u64,
 }
 
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    time_ms: u64,
+    key: KeyHash,
+    /// Of the command.
+    position: u64,
+}
+
 /// A window over the committed membership commands, bounded in batch time and number.
 #[derive(Debug, Default)]
 pub(crate) struct CommandKeys {
     results: HashMap<KeyHash, FirstResult>,
     /// Oldest first; an entry whose time is not the result's was overwritten since.
-    order: VecDeque<(u64, KeyHash)>,
+    order: VecDeque<Entry>,
 }
 
 impl CommandKeys {
@@ -30,19 +38,30 @@ impl CommandKeys {
         fresh.then_some(first)
     }
 
-    pub(crate) fn insert(&mut self, key: KeyHash, first: FirstResult) {
+    pub(crate) fn insert(&mut self, key: KeyHash, first: FirstResult, position: u64) {
         self.results.insert(key, first);
-        self.order.push_back((first.time_ms, key));
+        self.order.push_back(Entry {
+            time_ms: first.time_ms,
+            key,
+            position,
+        });
     }
 
-    /// Drops what is out of the window at the time of a batch that was committed.
-    pub(crate) fn expire(&mut self, time_ms: u64, limits: &Limits) {
-        while let Some(&(at, key)) = self.order.front() {
+    /// Drops what is out of the window at the time of a batch that was committed, and tells the
+    /// positions of the commands that are forgotten.
+    pub(crate) fn expire(&mut self, time_ms: u64, limits: &Limits, mut forgotten: impl FnMut(u64)) {
+        while let Some(&Entry {
+            time_ms: at,
+            key,
+            position,
+        }) = self.order.front()
+        {
             let fresh = at.saturating_add(limits.command_window_ms) > time_ms;
             if fresh && self.order.len() <= limits.command_window_count {
                 return;
             }
             self.order.pop_front();
+            forgotten(position);
             if self
                 .results
                 .get(&key)
@@ -88,10 +107,10 @@ mod tests {
             ..Limits::default()
         };
         let mut keys = CommandKeys::default();
-        keys.insert(key(1), first(1, 100));
+        keys.insert(key(1), first(1, 100), 1);
         assert_eq!(keys.find(key(1), 109, &limits), Some(first(1, 100)));
         assert_eq!(keys.find(key(1), 110, &limits), None);
-        keys.expire(110, &limits);
+        keys.expire(110, &limits, |position| assert_eq!(position, 1));
         assert!(keys.sorted().is_empty());
     }
 
@@ -103,9 +122,9 @@ mod tests {
         };
         let mut keys = CommandKeys::default();
         for n in 1..=3 {
-            keys.insert(key(n), first(n, 5));
+            keys.insert(key(n), first(n, 5), n);
         }
-        keys.expire(5, &limits);
+        keys.expire(5, &limits, |position| assert_eq!(position, 1));
         assert_eq!(keys.find(key(1), 5, &limits), None);
         assert_eq!(keys.find(key(3), 5, &limits), Some(first(3, 5)));
     }
@@ -117,9 +136,9 @@ mod tests {
             ..Limits::default()
         };
         let mut keys = CommandKeys::default();
-        keys.insert(key(1), first(1, 100));
-        keys.insert(key(1), first(7, 112));
-        keys.expire(112, &limits);
+        keys.insert(key(1), first(1, 100), 1);
+        keys.insert(key(1), first(7, 112), 2);
+        keys.expire(112, &limits, |position| assert_eq!(position, 1));
         assert_eq!(keys.find(key(1), 120, &limits), Some(first(7, 112)));
     }
 }

@@ -1,9 +1,13 @@
 //! One conversation: its rows by number, its members.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::members::Members;
 use crate::outcome::RowKind;
+
+/// Below this many rows a window keeps the room it has.
+const ROOM_KEPT: usize = 32;
 
 /// A committed row.
 #[derive(Debug, Clone)]
@@ -15,7 +19,15 @@ pub(crate) struct Row {
     pub(crate) kind: RowKind,
 }
 
-#[derive(Debug, Clone)]
+/// What is known of a row without its bytes; all 0 before the first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) seq: u64,
+    pub(crate) position: u64,
+    pub(crate) ordinal: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Shape {
     Direct {
         a: u32,
@@ -37,8 +49,10 @@ pub(crate) struct Conversation {
     pub(crate) tenant: u32,
     pub(crate) shape: Shape,
     pub(crate) members: Members,
-    /// Row of number n at n - 1.
-    rows: Vec<Row>,
+    /// The last row that left memory.
+    before: Head,
+    /// The rows behind it: number n is at n - before.seq - 1.
+    rows: VecDeque<Row>,
     /// Rows that the batch in flight adds.
     pub(crate) staged: u32,
 }
@@ -49,14 +63,21 @@ impl Conversation {
             tenant,
             shape,
             members: Members::default(),
-            rows: Vec::new(),
+            before: Head::default(),
+            rows: VecDeque::new(),
             staged: 0,
         }
     }
 
+    /// Sets the head of a conversation whose rows are all in the archive.
+    pub(crate) fn restore_head(&mut self, head: Head) {
+        debug_assert!(self.rows.is_empty());
+        self.before = head;
+    }
+
     /// The last committed number, 0 for a conversation that only the batch in flight knows.
     pub(crate) fn head(&self) -> u64 {
-        self.rows.len() as u64
+        self.before.seq + self.rows.len() as u64
     }
 
     /// The last number with the batch in flight.
@@ -65,47 +86,63 @@ impl Conversation {
     }
 
     pub(crate) fn head_position(&self) -> u64 {
-        self.rows.last().map_or(0, |row| row.position)
+        self.rows
+            .back()
+            .map_or(self.before.position, |row| row.position)
     }
 
-    pub(crate) fn row(&self, seq: u64) -> &Row {
-        &self.rows[seq as usize - 1]
+    /// Messages up to and including the head.
+    pub(crate) fn head_ordinal(&self) -> u32 {
+        self.rows
+            .back()
+            .map_or(self.before.ordinal, |row| row.ordinal)
     }
 
-    pub(crate) fn last(&self) -> Option<&Row> {
-        self.rows.last()
+    /// The last row that left memory: rows up to its number are in the archive only.
+    pub(crate) fn before(&self) -> Head {
+        self.before
     }
 
-    /// Messages up to and including number `seq`, which is clamped to the head.
-    pub(crate) fn ordinal(&self, seq: u64) -> u64 {
-        let seq = seq.min(self.head());
-        if seq == 0 {
-            0
-        } else {
-            u64::from(self.row(seq).ordinal)
-        }
+    /// A row that is in memory.
+    pub(crate) fn row(&self, seq: u64) -> Option<&Row> {
+        let place = seq.checked_sub(self.before.seq + 1)?;
+        self.rows.get(place as usize)
     }
 
-    /// The first number whose row has a position above `position`; head + 1 if none has.
-    pub(crate) fn first_after(&self, position: u64) -> u64 {
-        if self.head_position() <= position {
-            return self.head() + 1;
-        }
-        self.rows.partition_point(|row| row.position <= position) as u64 + 1
+    /// The first number in memory whose row has a position above `position`; head + 1 if none has.
+    pub(crate) fn first_after_in_memory(&self, position: u64) -> u64 {
+        let place = self.rows.partition_point(|row| row.position <= position);
+        self.before.seq + place as u64 + 1
     }
 
-    pub(crate) fn push(&mut self, bytes: Arc<[u8]>, position: u64, kind: RowKind) {
+    /// Adds the next row. Returns its ordinal.
+    pub(crate) fn push(&mut self, bytes: Arc<[u8]>, position: u64, kind: RowKind) -> u32 {
         assert!(
             position > self.head_position(),
             "rows of a conversation are in position order"
         );
-        let before = self.rows.last().map_or(0, |row| row.ordinal);
-        let ordinal = before + u32::from(kind == RowKind::Message);
-        self.rows.push(Row {
+        let ordinal = self.head_ordinal() + u32::from(kind == RowKind::Message);
+        self.rows.push_back(Row {
             bytes,
             position,
             ordinal,
             kind,
         });
+        ordinal
+    }
+
+    /// Lets the oldest row leave memory. Returns its bytes' length, none without a row.
+    pub(crate) fn drop_oldest(&mut self) -> Option<usize> {
+        let row = self.rows.pop_front()?;
+        self.before = Head {
+            seq: self.before.seq + 1,
+            position: row.position,
+            ordinal: row.ordinal,
+        };
+        let (length, room) = (self.rows.len(), self.rows.capacity());
+        if length == 0 || (room > ROOM_KEPT && length < room / 4) {
+            self.rows.shrink_to(2 * length);
+        }
+        Some(row.bytes.len())
     }
 }

@@ -2,7 +2,6 @@
 
 use core::fmt::Write as _;
 
-use crate::conversation::Conversation;
 use crate::state::State;
 
 /// Every fact of the state in a fixed order. Two states with the same dump answer alike.
@@ -16,10 +15,9 @@ pub(crate) fn dump(state: &State) -> String {
 fn write(state: &State, out: &mut String) -> core::fmt::Result {
     writeln!(
         out,
-        "position {} id {} bytes {} tenants {}",
-        state.position(),
+        "position {} id {} tenants {}",
+        state.position,
         state.last_message_id,
-        state.row_bytes,
         state.tenants.len()
     )?;
     for index in 0..state.conversation_count() as u32 {
@@ -30,7 +28,7 @@ fn write(state: &State, out: &mut String) -> core::fmt::Result {
             state.conversation_id(index),
             entry.shape
         )?;
-        write_conversation(state, entry, out)?;
+        write_conversation(state, index, out)?;
     }
     for index in 0..state.user_count() as u32 {
         let (name, tenant) = (state.user_name(index), state.user_tenant(index));
@@ -43,11 +41,11 @@ fn write(state: &State, out: &mut String) -> core::fmt::Result {
     let mut acks: Vec<_> = state.acks.iter().collect();
     acks.sort_unstable();
     writeln!(out, "acks {acks:?}")?;
-    writeln!(out, "keys {:?}", state.command_keys.sorted())?;
-    writeln!(out, "places {:?}", state.places)
+    writeln!(out, "keys {:?}", state.command_keys.sorted())
 }
 
-fn write_conversation(state: &State, entry: &Conversation, out: &mut String) -> core::fmt::Result {
+fn write_conversation(state: &State, index: u32, out: &mut String) -> core::fmt::Result {
+    let entry = state.conversation(index);
     writeln!(
         out,
         " of {} staged {} current {}",
@@ -58,8 +56,15 @@ fn write_conversation(state: &State, entry: &Conversation, out: &mut String) -> 
     for member in entry.members.all() {
         writeln!(out, " {} {member:?}", state.user_name(member.user))?;
     }
-    for seq in 1..=entry.head() {
-        writeln!(out, " {seq} {:?}", entry.row(seq))?;
+    let mut written = Ok(());
+    let read = state
+        .rows(index)
+        .ascending(1..entry.head() + 1, &mut |seq, row| {
+            written = writeln!(out, " {seq} {row:?}");
+            written.is_ok()
+        });
+    if let Err(error) = read {
+        writeln!(out, " {error}")?;
     }
-    Ok(())
+    written
 }

@@ -9,7 +9,8 @@
 //!
 //! Rust owns conversations, membership, rights, rows and cursors; the sequencer owns numbers and
 //! the idempotency keys of sends. No socket, file or clock is touched: time is an argument, and
-//! the log's batches give the same state again.
+//! the log's batches give the same state again. With an archive ([`Partition::restore`]) old rows leave
+//! memory and are read from there; the log is then folded from where the archive has come.
 
 pub mod archive;
 mod command;
@@ -18,6 +19,7 @@ mod config;
 mod conversation;
 mod dump;
 mod fold;
+mod gather;
 mod hash;
 mod interner;
 mod members;
@@ -25,8 +27,10 @@ mod outcome;
 mod partition;
 mod query;
 pub mod record;
+mod restore;
 mod rows;
 mod state;
+mod state_keys;
 
 pub use command::Command;
 pub use config::{FOLD_VERSION, Limits, PartitionConfig};
@@ -38,6 +42,7 @@ pub use outcome::{
 pub use partition::Partition;
 pub use query::{
     CatchUpFrom, CatchUpRow, ConversationKind, ConversationsPage, Cursor, EphemeralTarget,
-    HistoryPage, HistoryRow, MemberInfo, MembersPage, Page, Summary, Who, Window,
+    HistoryPage, HistoryRow, MemberInfo, MembersPage, Page, QueryError, Summary, Who, Window,
 };
 pub use record::{RECORD_BYTES, Record};
+pub use restore::RestoreError;

@@ -65,6 +65,16 @@ impl Member {
         }
     }
 
+    /// A member with every stay, oldest first; none without a stay.
+    pub(crate) fn restored(user: u32, role: Role, mut stays: Vec<(u64, u64)>) -> Option<Self> {
+        let (joined, left) = stays.pop()?;
+        Some(Self {
+            left,
+            earlier: (!stays.is_empty()).then(|| Box::new(stays)),
+            ..Self::new(user, role, joined)
+        })
+    }
+
     pub(crate) fn is_in(&self) -> bool {
         self.left == STILL_IN
     }
@@ -129,6 +139,10 @@ impl Members {
         self.place(user).map(|place| &self.all[place])
     }
 
+    pub(crate) fn at_mut(&mut self, place: usize) -> Option<&mut Member> {
+        self.all.get_mut(place)
+    }
+
     pub(crate) fn find_mut(&mut self, user: u32) -> Option<&mut Member> {
         self.place(user).map(|place| &mut self.all[place])
     }
@@ -140,8 +154,19 @@ impl Members {
             member.rejoin(role, seq);
             return false;
         }
-        let place = self.all.len() as u32;
-        self.all.push(Member::new(user, role, seq));
+        self.append(Member::new(user, role, seq));
+        true
+    }
+
+    /// Adds somebody who is or was in, in the order in which they first joined.
+    pub(crate) fn restore(&mut self, member: Member) {
+        self.current += u32::from(member.is_in());
+        self.append(member);
+    }
+
+    fn append(&mut self, member: Member) {
+        let (user, place) = (member.user, self.all.len() as u32);
+        self.all.push(member);
         if let Some(index) = &mut self.index {
             index.insert(user, place);
         } else if self.all.len() > SCANNED_MAX {
@@ -152,7 +177,6 @@ impl Members {
                 .map(|(member, place)| (member.user, place));
             self.index = Some(Box::new(places.collect()));
         }
-        true
     }
 
     /// Ends the stay of a current member with the event numbered `event_seq`.

@@ -1,11 +1,15 @@
 //! [`Partition`]: what the engine holds for every partition it owns.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
+use crate::archive::{Archive, Chunk};
 use crate::config::PartitionConfig;
 use crate::fold::{Fold, Phase};
 use crate::outcome::{Committed, Disagreement, Incoming, LogBatch, ReplayError};
 use crate::record;
+use crate::restore::{RestoreError, restore};
+use crate::state_keys as keys;
 
 /// State of one partition and at most one batch in flight.
 ///
@@ -31,13 +35,28 @@ impl<O> Partition<O> {
         }
     }
 
+    /// A partition as of what `archive` has reached, an empty one included, and gathering for it
+    /// from there on. The log behind [`Self::position`] is to be replayed.
+    ///
+    /// # Panics
+    /// If the partition's number is not below the count.
+    pub fn restore(
+        config: PartitionConfig,
+        archive: Arc<dyn Archive>,
+    ) -> Result<Self, RestoreError> {
+        let mut partition = Self::new(config);
+        let fold = &mut partition.fold;
+        restore(&mut fold.state, &fold.config, archive)?;
+        Ok(partition)
+    }
+
     pub fn config(&self) -> &PartitionConfig {
         &self.fold.config
     }
 
     /// The last committed position, 0 before the first command.
     pub fn position(&self) -> u64 {
-        self.fold.state.position()
+        self.fold.state.position
     }
 
     /// The highest committed message id, 0 before the first.
@@ -55,9 +74,55 @@ impl<O> Partition<O> {
         self.fold.state.conversation_count()
     }
 
-    /// Bytes of all committed rows, without what it costs to keep them.
+    /// Bytes of the committed rows in memory, without what it costs to keep them.
     pub fn row_bytes(&self) -> usize {
         self.fold.state.row_bytes
+    }
+
+    /// The last committed number of every conversation, by its index.
+    pub fn heads(&self) -> Vec<u64> {
+        let state = &self.fold.state;
+        (0..state.conversation_count() as u32)
+            .map(|index| state.conversation(index).head())
+            .collect()
+    }
+
+    /// Commands committed since the last [`Self::take_chunk`].
+    pub fn chunk_commands(&self) -> u64 {
+        self.fold.state.position - self.fold.state.gather.after()
+    }
+
+    /// Bytes of the rows that the next [`Self::take_chunk`] hands over.
+    pub fn chunk_row_bytes(&self) -> usize {
+        self.fold.state.gather.chunk_row_bytes()
+    }
+
+    /// Hands over what was committed since the last chunk, for the archive that the partition was
+    /// restored from. `keys_from` is the position of the oldest committed key that the sequencer
+    /// remembers. A batch may be in flight.
+    pub fn take_chunk(&mut self, keys_from: u64) -> Chunk {
+        let (state, config) = (&mut self.fold.state, &self.fold.config);
+        let layout = keys::layout_value(config, &state.hashes);
+        state.gather.bytes(keys::layout(), layout);
+        state
+            .gather
+            .take(state.position, state.last_message_id, keys_from)
+    }
+
+    /// Notes that the archive has applied the chunks up to `position`: their rows may leave memory.
+    pub fn archived(&mut self, position: u64) {
+        self.fold.state.gather.note_archived(position);
+    }
+
+    /// Bytes of the rows that are not archived yet, and so have to stay in memory.
+    pub fn unarchived_bytes(&self) -> usize {
+        self.fold.state.gather.unarchived_bytes()
+    }
+
+    /// Lets archived rows leave memory, those of the lowest positions first, while the rows take
+    /// more than `keep_bytes`. At most `at_most_rows` in this call; returns how many.
+    pub fn evict(&mut self, keep_bytes: usize, at_most_rows: usize) -> usize {
+        self.fold.state.evict(keep_bytes, at_most_rows)
     }
 
     /// Starts a batch from the front of `incoming`: at most `max_commands`, and no more once
@@ -126,10 +191,12 @@ impl<O> Partition<O> {
     /// # Panics
     /// If no finished batch is in flight.
     pub fn commit(&mut self) -> Committed<O> {
-        let (outcomes, positions) = self.fold.commit();
+        let (outcomes, rows) = self.fold.commit();
         debug_assert_eq!(outcomes.len(), self.origins.len());
         let outcomes = self.origins.drain(..).zip(outcomes).collect();
-        let deliveries = positions.filter_map(|at| self.delivery(at)).collect();
+        let places = &self.fold.state.places;
+        let added = places.range(places.len() - rows..);
+        let deliveries = added.filter_map(|&place| self.delivery(place)).collect();
         Committed {
             outcomes,
             deliveries,
@@ -182,8 +249,8 @@ impl<O> Partition<O> {
         Ok(())
     }
 
-    /// The committed state as text, the same for the same history. For tests and simulations:
-    /// it takes as long as the state is big.
+    /// The committed state as text, the same for the same history, wherever its rows are. For
+    /// tests and simulations: it takes as long as the state is big.
     pub fn dump(&self) -> String {
         crate::dump::dump(&self.fold.state)
     }

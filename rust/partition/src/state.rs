@@ -1,14 +1,19 @@
 //! The committed state of a partition.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use crate::archive::ArchivedRow;
 use crate::command_keys::CommandKeys;
 use crate::config::Limits;
 use crate::conversation::Conversation;
+use crate::gather::Gather;
 use crate::hash::Hashes;
 use crate::interner::Interner;
+use crate::outcome::RowKind;
+use crate::state_keys as keys;
 
 /// One user as the partition knows it. The empty default is a user whom only the batch in flight
 /// knows.
@@ -38,12 +43,26 @@ impl User {
     }
 }
 
-/// Row of a position.
+/// Position and number of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
+    pub(crate) position: u64,
     pub(crate) conversation: u32,
-    /// 0 for a command without a row.
-    pub(crate) seq: u64,
+    seq: u32,
+}
+
+impl Place {
+    pub(crate) fn new(position: u64, conversation: u32, seq: u64) -> Self {
+        Self {
+            position,
+            conversation,
+            seq: seq as u32,
+        }
+    }
+
+    pub(crate) fn seq(self) -> u64 {
+        u64::from(self.seq)
+    }
 }
 
 /// Key of a device's cursor in a conversation.
@@ -73,12 +92,18 @@ pub(crate) struct State {
     /// Cursors of devices: the highest number acknowledged.
     pub(crate) acks: HashMap<AckKey, u64>,
     pub(crate) command_keys: CommandKeys,
-    /// Place of position p at p - 1.
-    pub(crate) places: Vec<Place>,
+    /// The last committed position, 0 before the first.
+    pub(crate) position: u64,
+    /// Rows in memory, by position.
+    pub(crate) places: VecDeque<Place>,
+    /// Rows up to this position are in the archive only, all behind it are in memory.
+    pub(crate) evicted: u64,
     /// Highest message id in the log.
     pub(crate) last_message_id: u64,
-    /// Bytes of all rows.
+    /// Bytes of the rows in memory.
     pub(crate) row_bytes: usize,
+    /// What the archive does not have yet.
+    pub(crate) gather: Gather,
 }
 
 impl State {
@@ -92,15 +117,13 @@ impl State {
             conversations: Vec::new(),
             acks: HashMap::new(),
             command_keys: CommandKeys::default(),
-            places: Vec::new(),
+            position: 0,
+            places: VecDeque::new(),
+            evicted: 0,
             last_message_id: 0,
             row_bytes: 0,
+            gather: Gather::default(),
         }
-    }
-
-    /// The last committed position, 0 before the first.
-    pub(crate) fn position(&self) -> u64 {
-        self.places.len() as u64
     }
 
     pub(crate) fn find_tenant(&self, tenant: &[u8]) -> Option<u32> {
@@ -167,6 +190,61 @@ impl State {
         &mut self.conversations[index as usize]
     }
 
+    /// A conversation by an index that may not be one.
+    pub(crate) fn known_conversation(&mut self, index: u32) -> Option<&mut Conversation> {
+        self.conversations.get_mut(index as usize)
+    }
+
+    /// A user by an index that may not be one.
+    pub(crate) fn known_user(&mut self, user: u32) -> Option<&mut User> {
+        self.users.get_mut(user as usize)
+    }
+
+    /// Adds the row of the next position. Returns its number.
+    pub(crate) fn push_row(&mut self, conversation: u32, bytes: Arc<[u8]>, kind: RowKind) -> u64 {
+        let position = self.position + 1;
+        self.position = position;
+        self.row_bytes += bytes.len();
+        let kept = self.gather.is_on().then(|| bytes.clone());
+        let entry = &mut self.conversations[conversation as usize];
+        let ordinal = entry.push(bytes, position, kind);
+        let seq = entry.head();
+        self.places
+            .push_back(Place::new(position, conversation, seq));
+        if let Some(bytes) = kept {
+            self.gather.row(ArchivedRow {
+                conversation,
+                seq,
+                position,
+                ordinal,
+                kind,
+                bytes,
+            });
+        }
+        seq
+    }
+
+    /// Lets archived rows leave memory, those of the lowest positions first, while the rows take
+    /// more than `keep_bytes`. At most `at_most_rows`; returns how many.
+    pub(crate) fn evict(&mut self, keep_bytes: usize, at_most_rows: usize) -> usize {
+        let archived = self.gather.archived();
+        let mut gone = 0;
+        while self.row_bytes > keep_bytes && gone < at_most_rows {
+            let Some(&place) = self.places.front().filter(|at| at.position <= archived) else {
+                break;
+            };
+            self.places.pop_front();
+            let dropped = self.conversation_mut(place.conversation).drop_oldest();
+            self.row_bytes -= dropped.expect("a place in memory has a row in memory");
+            self.evicted = place.position;
+            gone += 1;
+        }
+        if self.places.len() < self.places.capacity() / 4 {
+            self.places.shrink_to(2 * self.places.len());
+        }
+        gone
+    }
+
     pub(crate) fn conversation_id(&self, index: u32) -> &Arc<str> {
         self.conversation_ids.name(index)
     }
@@ -204,6 +282,13 @@ impl State {
             })
             .or_default();
         *acked = seq.max(*acked);
+        if self.gather.is_on() {
+            let acked = *acked;
+            self.gather
+                .number(keys::ack(user, device, conversation), acked);
+            self.gather
+                .number(keys::device_latest(user, device), position);
+        }
     }
 
     fn device_for_ack(&mut self, user: u32, name: &str, position: u64, limits: &Limits) -> u32 {
@@ -219,7 +304,9 @@ impl State {
         };
         if entry.devices.len() < limits.devices_per_user_max.max(1) {
             entry.devices.push(known);
-            return entry.devices.len() as u32 - 1;
+            let device = entry.devices.len() as u32 - 1;
+            self.gather_device(user, device, name, position);
+            return device;
         }
         let stalest = entry
             .devices
@@ -229,13 +316,56 @@ impl State {
         let device = stalest.map_or(0, |(_, place)| place);
         entry.devices[device as usize] = known;
         for &conversation in &entry.conversations {
-            self.acks.remove(&AckKey {
+            let forgotten = self.acks.remove(&AckKey {
                 user,
                 device,
                 conversation,
             });
+            if forgotten.is_some() && self.gather.is_on() {
+                self.gather.removed(keys::ack(user, device, conversation));
+            }
         }
+        self.gather_device(user, device, name, position);
         device
+    }
+
+    fn gather_device(&mut self, user: u32, device: u32, name: &str, first: u64) {
+        if self.gather.is_on() {
+            let value = keys::device_value(first, name);
+            self.gather.bytes(keys::device(user, device), value);
+        }
+    }
+
+    /// Gathers the names that came after `mark`.
+    pub(crate) fn gather_names(&mut self, mark: Mark) {
+        for index in mark.tenants as u32..self.tenants.len() as u32 {
+            let name = Box::from(&**self.tenants.name(index));
+            self.gather.bytes(keys::tenant(index), name);
+        }
+        for index in mark.users as u32..self.users.len() as u32 {
+            let name = keys::scoped_name(self.user_tenant(index), self.user_name(index));
+            self.gather.bytes(keys::user(index), name);
+        }
+        for index in mark.conversations as u32..self.conversations.len() as u32 {
+            self.gather_conversation(index);
+        }
+    }
+
+    pub(crate) fn gather_conversation(&mut self, index: u32) {
+        let entry = self.conversation(index);
+        let id = self.conversation_id(index);
+        let value = keys::conversation_value(entry.tenant, &entry.shape, id);
+        self.gather.bytes(keys::conversation(index), value);
+    }
+
+    pub(crate) fn gather_member(&mut self, conversation: u32, user: u32) {
+        let members = &self.conversation(conversation).members;
+        let Some(place) = members.place(user) else {
+            return;
+        };
+        let value = keys::member_value(&members.all()[place]);
+        self.gather
+            .bytes(keys::member(conversation, place as u32), value);
     }
 
     pub(crate) fn mark(&self) -> Mark {

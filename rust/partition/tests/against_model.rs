@@ -226,7 +226,8 @@ fn catch_up(
         let user = name(user);
         let page: Page = owner
             .partition
-            .catch_up(who(&user), device, from, *max_rows, *max_bytes);
+            .catch_up(who(&user), device, from, *max_rows, *max_bytes)
+            .expect("readable");
         assert_eq!(page.through, owner.partition.position());
         assert!(page.rows.len() <= *max_rows && (page.complete || !page.rows.is_empty()));
         assert_eq!(page.groups.is_some(), !matches!(from, CatchUpFrom::Next(_)));
@@ -266,7 +267,8 @@ fn check_lists(owner: &Owner, model: &Model) {
         let name_of_user = name(user);
         let page = owner
             .partition
-            .conversations(who(&name_of_user), "d0", "", 1_000);
+            .conversations(who(&name_of_user), "d0", "", 1_000)
+            .expect("readable");
         let listed: BTreeMap<_, _> = page
             .items
             .iter()

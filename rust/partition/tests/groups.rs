@@ -58,7 +58,11 @@ fn creator_owns_the_group_and_everybody_named_is_in_once() {
     let change = delivery.change.as_ref().expect("a change");
     let both: Vec<Arc<str>> = vec!["alice".into(), "bob".into()];
     assert_eq!((&change.joined, change.told().count()), (&both, 2));
-    let summary = &owner.partition.conversations(who("bob"), "", "", 1).items[0];
+    let summary = &owner
+        .partition
+        .conversations(who("bob"), "", "", 1)
+        .expect("readable")
+        .items[0];
     assert_eq!(
         (&*summary.title, summary.unread, summary.kind.name()),
         ("team", 0, "group")
@@ -283,6 +287,7 @@ fn stay_shows_its_join_and_its_leave_and_nothing_outside() {
         owner
             .partition
             .conversations(who("dan"), "", "", 10)
+            .expect("readable")
             .items
             .is_empty()
     );
@@ -346,6 +351,7 @@ fn batch_in_flight_is_not_seen_by_queries() {
             owner
                 .partition
                 .conversations(who("bob"), "", "", 9)
+                .expect("readable")
                 .items
                 .len(),
             1
@@ -361,6 +367,7 @@ fn batch_in_flight_is_not_seen_by_queries() {
         owner
             .partition
             .conversations(who("carol"), "", "", 9)
+            .expect("readable")
             .items
             .len(),
         3

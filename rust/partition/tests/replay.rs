@@ -234,7 +234,10 @@ fn deliveries_are_the_same_at_commit_and_from_memory() {
         for max_bytes in [1, 100, usize::MAX] {
             let (mut at, mut again) = (position, Vec::new());
             loop {
-                let page = reopened.partition.deliveries_after(at, max_bytes);
+                let page = reopened
+                    .partition
+                    .deliveries_after(at, max_bytes)
+                    .expect("readable");
                 assert!(
                     page.deliveries
                         .iter()
@@ -272,7 +275,8 @@ fn device_that_acknowledged_longest_ago_gives_way() {
     let missed = |device: &str| {
         let page = owner
             .partition
-            .catch_up(who("bob"), device, CatchUpFrom::Device, 9, 999);
+            .catch_up(who("bob"), device, CatchUpFrom::Device, 9, 999)
+            .expect("readable");
         page.rows
             .iter()
             .map(|row| text_of(&row.row))
@@ -292,7 +296,8 @@ fn catch_up_of_nobody_is_complete_and_empty() {
     owner.one(tell("alice", "", "bob", "1"));
     let page = owner
         .partition
-        .catch_up(who("eve"), "d", CatchUpFrom::Position(0), 9, 999);
+        .catch_up(who("eve"), "d", CatchUpFrom::Position(0), 9, 999)
+        .expect("readable");
     assert!(page.rows.is_empty() && page.complete);
     assert_eq!(
         (page.groups, page.through, page.next.position),

@@ -22,7 +22,10 @@ fn first_send_creates_the_direct_conversation_for_both() {
     let both = vec![(1, "alice: hi".to_owned()), (2, "bob: hello".to_owned())];
     assert_eq!(owner.seen("alice", &id), Ok(both.clone()));
     assert_eq!(owner.seen("bob", &id), Ok(both));
-    let listed = owner.partition.conversations(who("bob"), "", "", 10);
+    let listed = owner
+        .partition
+        .conversations(who("bob"), "", "", 10)
+        .expect("readable");
     assert_eq!(listed.items[0].peer.as_deref(), Some("alice"));
 }
 
@@ -236,7 +239,10 @@ fn cursors_rise_only_and_stop_at_the_head() {
         owner.one(tell("alice", "", "bob", &format!("{n}")));
     }
     let cursors = |owner: &Owner| {
-        let page = owner.partition.conversations(who("bob"), "phone", "", 10);
+        let page = owner
+            .partition
+            .conversations(who("bob"), "phone", "", 10)
+            .expect("readable");
         (
             page.items[0].acked_seq,
             page.items[0].read_seq,
@@ -264,7 +270,14 @@ fn own_send_counts_as_read() {
     let id = direct("alice", "bob");
     owner.run(&[tell("alice", "", "bob", "1"), tell("alice", "", "bob", "2")]);
     owner.one(send("bob", "", &id, "3"));
-    let unread = |user: &str| owner.partition.conversations(who(user), "", "", 1).items[0].unread;
+    let unread = |user: &str| {
+        owner
+            .partition
+            .conversations(who(user), "", "", 1)
+            .expect("readable")
+            .items[0]
+            .unread
+    };
     assert_eq!((unread("bob"), unread("alice")), (0, 1));
 }
 

@@ -142,7 +142,10 @@ impl Engine {
             return false;
         };
         let epoch = owned.epoch;
-        let page = owned.partition.deliveries_after(position, FEED_BYTES);
+        // An archive that cannot be read now is asked again when the link is.
+        let Ok(page) = owned.partition.deliveries_after(position, FEED_BYTES) else {
+            return false;
+        };
         // Under the routes of now: who subscribed since catches up by itself.
         let wanted = page
             .deliveries

@@ -1,7 +1,5 @@
 //! The batch becomes state.
 
-use core::ops::RangeInclusive;
-
 use super::plan::{EventPlan, Plan};
 use super::{Fold, Phase};
 use crate::command_keys::FirstResult;
@@ -9,18 +7,22 @@ use crate::conversation::Shape;
 use crate::members::Role;
 use crate::outcome::{Outcome, RowKind};
 use crate::record::{Record, verdict};
-use crate::state::Place;
+use crate::state_keys as keys;
 
 use super::finish::StagedRow;
 use imfast_faults::{Fault, on};
 
 impl Fold {
-    /// Makes the finished batch state. Returns the outcomes and the positions added.
-    pub(crate) fn commit(&mut self) -> (Vec<Outcome>, RangeInclusive<u64>) {
+    /// Makes the finished batch state. Returns the outcomes and how many rows were added.
+    pub(crate) fn commit(&mut self) -> (Vec<Outcome>, usize) {
         assert_eq!(self.phase, Phase::Finished, "the batch is finished");
-        let first = self.state.position() + 1;
+        let before = self.state.position;
         self.unstage();
+        if self.state.gather.is_on() {
+            self.state.gather_names(self.batch.mark);
+        }
         let mut rows = core::mem::take(&mut self.batch.rows);
+        let added = rows.len();
         let mut staged = rows.drain(..);
         let plans = core::mem::take(&mut self.batch.plans);
         for plan in &plans {
@@ -28,18 +30,24 @@ impl Fold {
         }
         assert!(staged.next().is_none(), "every row belongs to a command");
         drop(staged);
-        let last = self.state.position();
-        if last >= first {
+        if self.state.position > before {
+            let (time_ms, gather) = (self.batch.time_ms, &mut self.state.gather);
+            let forgotten = |position| {
+                if gather.is_on() {
+                    gather.removed(keys::command(position));
+                }
+            };
             self.state
                 .command_keys
-                .expire(self.batch.time_ms, &self.config.limits);
+                .expire(time_ms, &self.config.limits, forgotten);
+            self.state.gather.batch_ended(time_ms);
         }
         self.state.last_message_id = self.batch.last_message_id;
         self.batch.rows = rows;
         self.batch.plans = plans;
         let outcomes = core::mem::take(&mut self.batch.outcomes);
         self.close();
-        (outcomes, first..=last)
+        (outcomes, added)
     }
 
     fn apply(&mut self, plan: &Plan, rows: &mut impl Iterator<Item = StagedRow>) {
@@ -64,11 +72,7 @@ impl Fold {
                 seq,
             } => {
                 let record = self.batch.records[*record as usize];
-                let place = Place {
-                    conversation: record.conversation,
-                    seq: 0,
-                };
-                self.state.places.push(place);
+                self.state.position += 1;
                 self.apply_cursor(&record, *user, device.as_deref(), *seq);
             }
         }
@@ -81,19 +85,9 @@ impl Fold {
         rows: &mut impl Iterator<Item = StagedRow>,
     ) {
         let row = rows.next().expect("every new record has a row");
-        self.state.row_bytes += row.bytes.len();
-        let entry = self.state.conversation_mut(record.conversation);
-        entry.push(row.bytes, record.position, kind);
+        let seq = self.state.push_row(record.conversation, row.bytes, kind);
         let unchecked = on(Fault::DedupeAfterNumbering) || on(Fault::RolledBackNumberKept);
-        assert!(
-            entry.head() == record.seq || unchecked,
-            "rows follow the numbers"
-        );
-        let place = Place {
-            conversation: record.conversation,
-            seq: entry.head(),
-        };
-        self.state.places.push(place);
+        assert!(seq == record.seq || unchecked, "rows follow the numbers");
     }
 
     fn apply_send(&mut self, record: &Record, sender: u32) {
@@ -105,11 +99,25 @@ impl Fold {
                     .members
                     .join(user, Role::Member, record.seq);
                 self.state.list_conversation(user, record.conversation);
+                if self.state.gather.is_on() {
+                    self.state.gather_member(record.conversation, user);
+                }
             }
         }
         let entry = self.state.conversation_mut(record.conversation);
-        if let Some(member) = entry.members.find_mut(sender) {
+        let place = entry.members.place(sender);
+        if let Some(member) = place.and_then(|place| entry.members.at_mut(place)) {
             member.last_send = record.seq;
+        }
+        let gather = &mut self.state.gather;
+        if !gather.is_on() {
+            return;
+        }
+        if let Some(place) = place {
+            gather.number(keys::sent(record.conversation, place as u32), record.seq);
+        }
+        if record.key_high | record.key_low != 0 {
+            gather.key(record);
         }
     }
 
@@ -132,12 +140,23 @@ impl Fold {
             member.role = Role::Owner;
         }
         let left_empty = entry.members.current() == 0;
+        let mut owner_changed = false;
         if let Shape::Group { owner, .. } = &mut entry.shape {
+            let before = *owner;
             *owner = if left_empty {
                 None
             } else {
                 event.new_owner.or(*owner)
             };
+            owner_changed = *owner != before;
+        }
+        if self.state.gather.is_on() {
+            for &user in event.users.iter().chain(&event.new_owner) {
+                self.state.gather_member(record.conversation, user);
+            }
+            if owner_changed {
+                self.state.gather_conversation(record.conversation);
+            }
         }
         if let Some((key, payload)) = event.key {
             let first = FirstResult {
@@ -145,7 +164,13 @@ impl Fold {
                 payload,
                 time_ms: self.batch.time_ms,
             };
-            self.state.command_keys.insert(key, first);
+            self.state.command_keys.insert(key, first, record.position);
+            if self.state.gather.is_on() {
+                let value = keys::command_value(key, first);
+                self.state
+                    .gather
+                    .bytes(keys::command(record.position), value);
+            }
         }
     }
 
@@ -163,8 +188,16 @@ impl Fold {
             return;
         }
         let members = &mut self.state.conversation_mut(record.conversation).members;
-        if let Some(member) = members.find_mut(user) {
-            member.read = seq.max(member.read);
+        let Some(place) = members.place(user) else {
+            return;
+        };
+        if let Some(member) = members.at_mut(place) {
+            let read = seq.max(member.read);
+            member.read = read;
+            if self.state.gather.is_on() {
+                let key = keys::read(record.conversation, place as u32);
+                self.state.gather.number(key, read);
+            }
         }
     }
 }

@@ -60,7 +60,7 @@ impl Fold {
         result?;
         self.phase = Phase::Finished;
         Ok(LogBatch {
-            first_position: self.state.position() + 1,
+            first_position: self.state.position + 1,
             count: walk.logged,
             time_ms: self.batch.time_ms,
             fold_version: FOLD_VERSION,
@@ -168,7 +168,7 @@ impl Fold {
 
     /// Checks the position and id of an accepted record.
     fn place(&mut self, number: u32, record: &Record, walk: &Walk) -> Result<(), Disagreement> {
-        let expected = self.state.position() + u64::from(walk.logged) + 1;
+        let expected = self.state.position + u64::from(walk.logged) + 1;
         self.expect(
             record.position == expected,
             "position is not the next",

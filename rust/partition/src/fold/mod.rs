@@ -124,7 +124,7 @@ impl Fold {
 
     /// Adds a command from the log, which must be accepted again.
     pub(crate) fn take_logged(&mut self, command: Vec<u8>) -> Result<(), ReplayError> {
-        let position = self.state.position() + self.batch.records.len() as u64 + 1;
+        let position = self.state.position + self.batch.records.len() as u64 + 1;
         let plan = self
             .plan(&command)
             .map_err(|reason| ReplayError::Refused { position, reason })?;
@@ -189,7 +189,7 @@ impl Fold {
 
     fn disagreement(&self, what: &'static str, record: usize) -> Disagreement {
         Disagreement {
-            position: self.state.position() + record as u64 + 1,
+            position: self.state.position + record as u64 + 1,
             what,
         }
     }

@@ -1,11 +1,13 @@
 //! What a device missed: rows of all of a user's conversations in position order, by pages.
 
 use core::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
+use std::io;
 use std::sync::Arc;
 
 use super::Who;
-use crate::conversation::Conversation;
+use super::rows::Rows;
+use crate::conversation::Row;
 use crate::outcome::RowKind;
 use crate::partition::Partition;
 use crate::state::AckKey;
@@ -22,6 +24,9 @@ pub enum CatchUpFrom {
     /// Where the page before ended.
     Next(Cursor),
 }
+
+/// Rows of one conversation read from the archive at a time.
+const READ_AT_ONCE_MAX: u64 = 256;
 
 /// What is carried from page to page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,9 +60,43 @@ pub struct Page {
 
 /// The rows of one stay in one conversation that are still to come.
 struct Run<'a> {
-    conversation: &'a Conversation,
+    rows: Rows<'a>,
     next: u64,
     end: u64,
+    /// Rows from `next` on that were read from the archive.
+    read: VecDeque<Row>,
+    /// How many are read the next time.
+    at_once: u64,
+}
+
+impl Run<'_> {
+    /// The next row, none at the end. Reads ahead in the archive, no more than `max_bytes`.
+    fn peek(&mut self, max_bytes: usize) -> io::Result<Option<&Row>> {
+        if self.next >= self.end {
+            return Ok(None);
+        }
+        let conversation = self.rows.conversation;
+        if let Some(row) = conversation.row(self.next) {
+            return Ok(Some(row));
+        }
+        if self.read.is_empty() {
+            let end = self.end.min(conversation.before().seq + 1);
+            let seqs = self.next..end.min(self.next + self.at_once);
+            self.at_once = READ_AT_ONCE_MAX.min(4 * self.at_once);
+            let (read, mut bytes) = (&mut self.read, 0);
+            self.rows.ascending(seqs, &mut |_, row| {
+                bytes += row.bytes.len();
+                read.push_back(row.clone());
+                bytes < max_bytes
+            })?;
+        }
+        Ok(self.read.front())
+    }
+
+    fn advance(&mut self) {
+        self.next += 1;
+        self.read.pop_front();
+    }
 }
 
 impl<O> Partition<O> {
@@ -73,7 +112,7 @@ impl<O> Partition<O> {
         from: CatchUpFrom,
         max_rows: usize,
         max_bytes: usize,
-    ) -> Page {
+    ) -> io::Result<Page> {
         let through = self.position();
         let cursor = match from {
             CatchUpFrom::Position(position) if position <= through => Cursor {
@@ -102,19 +141,19 @@ impl<O> Partition<O> {
             through,
         };
         let Some(user) = self.known_user(who) else {
-            return page;
+            return Ok(page);
         };
         let mut runs = Vec::new();
         if cursor.by_device {
-            self.runs_by_device(user, device, cursor.position, &mut runs);
+            self.runs_by_device(user, device, cursor.position, &mut runs)?;
         } else {
-            self.runs(user, cursor.position, |_, _| 0, &mut runs);
+            self.runs(user, cursor.position, |_, _| Ok(0), &mut runs)?;
         }
-        merge(runs, &mut page, max_rows.max(1), max_bytes);
+        merge(runs, &mut page, max_rows.max(1), max_bytes)?;
         if !page.complete {
             page.next.position = page.rows.last().map_or(cursor.position, |row| row.position);
         }
-        page
+        Ok(page)
     }
 
     fn runs_by_device<'a>(
@@ -123,24 +162,24 @@ impl<O> Partition<O> {
         device: &str,
         position: u64,
         runs: &mut Vec<Run<'a>>,
-    ) {
+    ) -> io::Result<()> {
         let state = &self.fold.state;
         let Some(device) = state.user(user).device(device) else {
-            return;
+            return Ok(());
         };
         let first = state.user(user).devices[device as usize].first;
-        let acked = |index, conversation: &Conversation| {
+        let acked = |index, rows: &Rows<'_>| {
             let key = AckKey {
                 user,
                 device,
                 conversation: index,
             };
             match state.acks.get(&key) {
-                Some(&acked) => acked,
-                None => conversation.first_after(first) - 1,
+                Some(&acked) => Ok(acked),
+                None => rows.first_after(first).map(|seq| seq - 1),
             }
         };
-        self.runs(user, position, acked, runs);
+        self.runs(user, position, acked, runs)
     }
 
     /// Runs of rows after `position` and after the number that `seen` gives. A conversation
@@ -149,63 +188,77 @@ impl<O> Partition<O> {
         &'a self,
         user: u32,
         position: u64,
-        seen: impl Fn(u32, &Conversation) -> u64,
+        seen: impl Fn(u32, &Rows<'_>) -> io::Result<u64>,
         runs: &mut Vec<Run<'a>>,
-    ) {
+    ) -> io::Result<()> {
         let state = &self.fold.state;
         for &index in &state.user(user).conversations {
             let conversation = state.conversation(index);
             if conversation.head_position() <= position {
                 continue;
             }
-            let seen = seen(index, conversation);
+            let rows = state.rows(index);
+            let seen = seen(index, &rows)?;
             if seen >= conversation.head() {
                 continue;
             }
             let Some(member) = conversation.members.find(user) else {
                 continue;
             };
-            let from = conversation.first_after(position).max(seen + 1);
+            let from = rows.first_after(position)?.max(seen + 1);
             let end = conversation.head() + 1;
             for (joined, left) in member.stays() {
                 let (next, end) = (joined.max(from), left.min(end));
                 if next < end {
                     runs.push(Run {
-                        conversation,
+                        rows,
                         next,
                         end,
+                        read: VecDeque::new(),
+                        at_once: 1,
                     });
                 }
             }
         }
+        Ok(())
     }
 }
 
 /// Takes rows from all runs by rising position.
-fn merge(mut runs: Vec<Run<'_>>, page: &mut Page, max_rows: usize, max_bytes: usize) {
-    let position = |run: &Run<'_>| run.conversation.row(run.next).position;
-    let mut heap: BinaryHeap<_> = runs
-        .iter()
-        .enumerate()
-        .map(|(place, run)| Reverse((position(run), place)))
-        .collect();
+fn merge(
+    mut runs: Vec<Run<'_>>,
+    page: &mut Page,
+    max_rows: usize,
+    max_bytes: usize,
+) -> io::Result<()> {
+    // What an even share of the page would be, so that many runs are not read far ahead.
+    let share = (max_rows / runs.len().max(1)) as u64 + 1;
+    let mut heap = BinaryHeap::with_capacity(runs.len());
+    for (place, run) in runs.iter_mut().enumerate() {
+        run.at_once = share.min(READ_AT_ONCE_MAX);
+        if let Some(row) = run.peek(max_bytes)? {
+            heap.push(Reverse((row.position, place)));
+        }
+    }
     let mut bytes = 0;
     while let Some(Reverse((at, place))) = heap.pop() {
         if page.rows.len() >= max_rows || (bytes >= max_bytes && !page.rows.is_empty()) {
             page.complete = false;
-            return;
+            return Ok(());
         }
         let run = &mut runs[place];
-        let row = run.conversation.row(run.next);
-        bytes += row.bytes.len();
-        page.rows.push(CatchUpRow {
-            position: at,
-            kind: row.kind,
-            row: row.bytes.clone(),
-        });
-        run.next += 1;
-        if run.next < run.end {
-            heap.push(Reverse((position(run), place)));
+        if let Some(row) = run.peek(max_bytes)? {
+            bytes += row.bytes.len();
+            page.rows.push(CatchUpRow {
+                position: at,
+                kind: row.kind,
+                row: row.bytes.clone(),
+            });
+        }
+        run.advance();
+        if let Some(row) = run.peek(max_bytes)? {
+            heap.push(Reverse((row.position, place)));
         }
     }
+    Ok(())
 }

@@ -1,9 +1,11 @@
 //! Pages of one conversation's rows.
 
+use std::io;
 use std::sync::Arc;
 
-use super::{View, Who};
-use crate::outcome::{Refused, RowKind};
+use super::{QueryError, Who};
+use crate::conversation::Row;
+use crate::outcome::RowKind;
 use crate::partition::Partition;
 
 /// Which rows are asked for, in seqs.
@@ -42,8 +44,9 @@ impl<O> Partition<O> {
         window: Window,
         limit: usize,
         max_bytes: usize,
-    ) -> Result<HistoryPage, Refused> {
+    ) -> Result<HistoryPage, QueryError> {
         let view = self.view(who, conversation)?;
+        let rows = self.fold.state.rows(view.index);
         let end = view.conversation.head() + 1;
         let (from, to) = match window {
             Window::Latest => (1, end),
@@ -51,37 +54,70 @@ impl<O> Partition<O> {
             Window::After(seq) => (seq.saturating_add(1), end),
         };
         let stays = view.member.stays();
-        let mut visible = stays.flat_map(|(joined, left)| joined.max(from)..left.min(to));
+        let visible = stays
+            .map(|(joined, left)| joined.max(from)..left.min(to))
+            .filter(|seqs| !seqs.is_empty());
+        let mut page = Filling::new(limit, max_bytes);
         if matches!(window, Window::After(_)) {
-            return Ok(view.page(&mut visible, limit, max_bytes));
+            for seqs in visible {
+                page.fill(seqs.end - 1, |each| rows.ascending(seqs, each))?;
+            }
+            return Ok(page.page);
         }
-        let mut page = view.page(&mut visible.rev(), limit, max_bytes);
-        page.rows.reverse();
-        Ok(page)
+        for seqs in visible.rev() {
+            page.fill(seqs.start, |each| rows.descending(seqs, each))?;
+        }
+        page.page.rows.reverse();
+        Ok(page.page)
     }
 }
 
-impl View<'_> {
-    fn page(
-        &self,
-        visible: &mut dyn Iterator<Item = u64>,
-        limit: usize,
-        max_bytes: usize,
-    ) -> HistoryPage {
-        let mut rows = Vec::new();
-        let mut bytes = 0;
-        for seq in visible {
-            if rows.len() >= limit.max(1) || (!rows.is_empty() && bytes >= max_bytes) {
-                return HistoryPage { rows, more: true };
-            }
-            let row = self.conversation.row(seq);
-            bytes += row.bytes.len();
-            rows.push(HistoryRow {
+/// A page to which rows are added until it is full.
+struct Filling {
+    page: HistoryPage,
+    bytes: usize,
+    limit: usize,
+    max_bytes: usize,
+}
+
+impl Filling {
+    fn new(limit: usize, max_bytes: usize) -> Self {
+        Self {
+            page: HistoryPage {
+                rows: Vec::new(),
+                more: false,
+            },
+            bytes: 0,
+            limit: limit.max(1),
+            max_bytes,
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        let rows = &self.page.rows;
+        rows.len() >= self.limit || (!rows.is_empty() && self.bytes >= self.max_bytes)
+    }
+
+    /// Adds the rows that `walk` visits, up to the one numbered `last`.
+    fn fill(
+        &mut self,
+        last: u64,
+        walk: impl FnOnce(&mut dyn FnMut(u64, &Row) -> bool) -> io::Result<()>,
+    ) -> io::Result<()> {
+        if self.is_full() {
+            self.page.more = true;
+            return Ok(());
+        }
+        walk(&mut |seq, row| {
+            self.bytes += row.bytes.len();
+            self.page.rows.push(HistoryRow {
                 seq,
                 kind: row.kind,
                 row: row.bytes.clone(),
             });
-        }
-        HistoryPage { rows, more: false }
+            let full = self.is_full();
+            self.page.more |= full && seq != last;
+            !full
+        })
     }
 }

@@ -1,5 +1,6 @@
 //! Lists: a user's conversations, a conversation's members.
 
+use std::io;
 use std::sync::Arc;
 
 use super::history::HistoryRow;
@@ -76,13 +77,13 @@ impl<O> Partition<O> {
         device: &str,
         after: &str,
         limit: usize,
-    ) -> ConversationsPage {
+    ) -> io::Result<ConversationsPage> {
         let mut page = ConversationsPage {
             items: Vec::new(),
             more: false,
         };
         let Some(user) = self.known_user(who) else {
-            return page;
+            return Ok(page);
         };
         let state = &self.fold.state;
         let list = &state.user(user).conversations;
@@ -112,12 +113,12 @@ impl<O> Partition<O> {
                     member,
                 },
                 acked_seq,
-            ));
+            )?);
         }
-        page
+        Ok(page)
     }
 
-    fn summary(&self, view: &View<'_>, acked_seq: u64) -> Summary {
+    fn summary(&self, view: &View<'_>, acked_seq: u64) -> io::Result<Summary> {
         let state = &self.fold.state;
         let View {
             index,
@@ -136,7 +137,13 @@ impl<O> Partition<O> {
             Shape::Group { title, .. } => (ConversationKind::Group, title.clone(), None),
         };
         let head = conversation.head();
-        Summary {
+        let rows = state.rows(index);
+        let last = if head == 0 {
+            None
+        } else {
+            Some(rows.row(head)?)
+        };
+        Ok(Summary {
             conversation: state.conversation_id(index).clone(),
             kind,
             title,
@@ -145,13 +152,13 @@ impl<O> Partition<O> {
             joined_seq: member.joined,
             read_seq: member.read,
             acked_seq,
-            unread: conversation.ordinal(head) - conversation.ordinal(seen(member)),
-            last: conversation.last().map(|row| HistoryRow {
+            unread: rows.ordinal(head)? - rows.ordinal(seen(member))?,
+            last: last.map(|row| HistoryRow {
                 seq: head,
                 kind: row.kind,
-                row: row.bytes.clone(),
+                row: row.bytes,
             }),
-        }
+        })
     }
 
     /// Current members in the order in which they first joined. `after` is the last user of the

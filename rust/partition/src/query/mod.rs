@@ -5,11 +5,15 @@ mod deliver;
 mod history;
 mod lists;
 mod rights;
+mod rows;
 
 pub use catch_up::{CatchUpFrom, CatchUpRow, Cursor, Page};
 pub use history::{HistoryPage, HistoryRow, Window};
 pub use lists::{ConversationKind, ConversationsPage, MemberInfo, MembersPage, Summary};
 pub use rights::EphemeralTarget;
+
+use core::fmt;
+use std::io;
 
 use crate::conversation::Conversation;
 use crate::members::Member;
@@ -21,6 +25,44 @@ use crate::partition::Partition;
 pub struct Who<'a> {
     pub tenant: &'a [u8],
     pub user: &'a str,
+}
+
+/// Why a query has no answer.
+#[derive(Debug)]
+pub enum QueryError {
+    Refused(Refused),
+    /// The archive cannot be read.
+    Archive(io::Error),
+}
+
+impl fmt::Display for QueryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(refused) => refused.fmt(f),
+            Self::Archive(error) => write!(f, "the archive cannot be read: {error}"),
+        }
+    }
+}
+
+impl core::error::Error for QueryError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Refused(refused) => Some(refused),
+            Self::Archive(error) => Some(error),
+        }
+    }
+}
+
+impl From<Refused> for QueryError {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
+    }
+}
+
+impl From<io::Error> for QueryError {
+    fn from(error: io::Error) -> Self {
+        Self::Archive(error)
+    }
 }
 
 /// A committed conversation seen by somebody who is or was in it.

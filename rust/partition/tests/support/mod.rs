@@ -12,8 +12,8 @@ pub mod sequencer;
 use std::collections::VecDeque;
 
 use imfast_partition::{
-    Committed, Incoming, Limits, LogBatch, Outcome, Partition, PartitionConfig, Refused,
-    ReplayError, Who, Window,
+    Committed, Incoming, Limits, LogBatch, Outcome, Partition, PartitionConfig, QueryError,
+    Refused, ReplayError, Who, Window,
 };
 use imfast_wire::frames::row::{BodyView, EventView, MessageView};
 use imfast_wire::protobuf::Reader;
@@ -175,9 +175,14 @@ impl Owner {
     /// What a user sees of a conversation: number and text of each row.
     pub fn seen(&self, user: &str, conversation: &str) -> Result<Vec<(u64, String)>, Refused> {
         let all = usize::MAX;
-        let page = self
+        let page = match self
             .partition
-            .history(who(user), conversation, Window::Latest, all, all)?;
+            .history(who(user), conversation, Window::Latest, all, all)
+        {
+            Ok(page) => page,
+            Err(QueryError::Refused(refused)) => return Err(refused),
+            Err(QueryError::Archive(error)) => panic!("{error}"),
+        };
         assert!(!page.more);
         Ok(page
             .rows
