@@ -108,6 +108,12 @@ cdef class Sequencer:
         uint64_t numbered_count
         uint64_t numbered_capacity
 
+    # restore
+    cdef const char* restore_keys(
+        self, const char* keys, uint64_t count, uint64_t position
+    ) noexcept nogil
+    cdef void forget_all(self) noexcept nogil
+
     # fold
     cdef int64_t check(self, const imfast_record* records, uint64_t count) noexcept nogil
     cdef bint reserve(self, uint64_t conversations, uint64_t count) noexcept nogil

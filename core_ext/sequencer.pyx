@@ -12,7 +12,7 @@ from cpython.buffer cimport (
 )
 from libc.stdint cimport UINT32_MAX, int64_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, realloc
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from imfast._core.snowflake cimport (
     IMFAST_ID_PARTITION_MAX,
@@ -29,6 +29,7 @@ cdef extern from *:
 
 cdef enum:
     RECORD_BYTES = 64
+    KEY_BYTES = 56             # of a remembered key: an imfast_result
     AHEAD = 8                  # records between a prefetch and its use: hides one memory access
     DEDUPE_ENTRIES_MAX = 1 << 30
     DEDUPE_WINDOW_MS_MAX = 7 * 24 * 3600 * 1000
@@ -39,6 +40,7 @@ cdef class Sequencer:
 
     Duties of the owner: after each `fold` exactly one `commit` or `rollback`; on recovery, fold and
     commit the logged batches one by one with their times, so that eviction happens as it first did.
+    With an archive, `restore` stands for the batches up to where the archive has come.
     """
 
     def __cinit__(
@@ -66,6 +68,91 @@ cdef class Sequencer:
         free(self.numbered)
         imfast_map_free(&self.map)
         imfast_queue_free(&self.queue)
+
+    # restore
+
+    def restore(self, uint64_t position, uint64_t message_id, heads, keys):
+        """Continue behind `position`, whose highest id was `message_id`, on a fresh sequencer.
+
+        `heads` is the last seq of every conversation by its index, as packed uint64; `keys` are the
+        keys remembered there, oldest first, as packed records of 56 bytes: key (high, low), payload,
+        seq, message id, position and time, each an uint64.
+        RuntimeError: something was folded before. ValueError: a buffer is not whole records, an id
+        above 63 bits, or a key that is zero, double, or not of a rising position up to `position`.
+        MemoryError. After an error nothing has changed.
+        """
+        if self.in_flight or self.committed.position or self.heads_capacity:
+            raise RuntimeError("only a fresh sequencer is restored")
+        if message_id >> 63:
+            raise ValueError(f"message id {message_id} is above 63 bits")
+        cdef Py_buffer head_view, key_view
+        cdef const char* wrong
+        cdef uint64_t conversations, count
+        PyObject_GetBuffer(heads, &head_view, PyBUF_SIMPLE)
+        try:
+            PyObject_GetBuffer(keys, &key_view, PyBUF_SIMPLE)
+            try:
+                if head_view.len % sizeof(uint64_t) or key_view.len % KEY_BYTES:
+                    raise ValueError("heads or keys are not whole records")
+                conversations = head_view.len // sizeof(uint64_t)
+                count = key_view.len // KEY_BYTES
+                if conversations > UINT32_MAX or count > DEDUPE_ENTRIES_MAX:
+                    raise ValueError("too many heads or keys")
+                if not self.reserve(conversations, count):
+                    self.forget_all()
+                    raise MemoryError
+                wrong = self.restore_keys(<const char*>key_view.buf, count, position)
+                if wrong != NULL:
+                    self.forget_all()
+                    raise ValueError(wrong.decode())
+                if conversations:
+                    memcpy(self.heads, head_view.buf, head_view.len)
+            finally:
+                PyBuffer_Release(&key_view)
+        finally:
+            PyBuffer_Release(&head_view)
+        self.folded.position = position
+        self.folded.message_id = message_id
+        self.folded.keys = self.queue.count
+        self.committed = self.folded
+
+    cdef const char* restore_keys(
+        self, const char* keys, uint64_t count, uint64_t position
+    ) noexcept nogil:
+        """Remember `count` keys, for which room was reserved; what is wrong with them, or NULL."""
+        cdef:
+            uint64_t i
+            uint64_t after = 0
+            uint64_t* slot
+            uint32_t number
+            imfast_result key, soon
+        for i in range(count):
+            if i + AHEAD < count:
+                memcpy(&soon, keys + (i + AHEAD) * KEY_BYTES, KEY_BYTES)
+                imfast_map_prefetch(&self.map, soon.key_high, soon.key_low)
+            memcpy(&key, keys + i * KEY_BYTES, KEY_BYTES)
+            if not key.key_high | key.key_low:
+                return "a key is zero"
+            if key.position <= after or key.position > position:
+                return "positions of keys do not rise up to the last one"
+            if key.message_id >> 63:
+                return "a key has a message id above 63 bits"
+            after = key.position
+            slot = imfast_map_slot(&self.map, &self.queue, key.key_high, key.key_low)
+            if slot[0]:
+                return "a key is there twice"
+            number = self.queue.first + self.queue.count
+            imfast_map_fill(&self.map, slot, key.key_high, key.key_low, number)
+            imfast_queue_push(&self.queue)[0] = key
+        return NULL
+
+    cdef void forget_all(self) noexcept nogil:
+        """Make a sequencer fresh again whose restoring failed."""
+        while self.queue.count:
+            self.forget_newest()
+        free(self.heads)
+        self.heads = NULL
+        self.heads_capacity = 0
 
     # fold
 
@@ -306,6 +393,13 @@ cdef class Sequencer:
         if self.committed.keys == 0:
             return 0
         return imfast_queue_at(&self.queue, self.queue.first).time_ms
+
+    @property
+    def oldest_key_position(self):
+        """Position of the oldest committed key; the last position + 1 without keys."""
+        if self.committed.keys == 0:
+            return self.committed.position + 1
+        return imfast_queue_at(&self.queue, self.queue.first).position
 
     @property
     def memory_bytes(self):
