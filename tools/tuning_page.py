@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.tuning.figures import KnobFigures, read  # noqa: E402
 from benchmarks.tuning.plot import picture, table  # noqa: E402
-from imfast.config import options  # noqa: E402
+from imfast.config.load import options  # noqa: E402
 
 PAGE = ROOT / "docs/tuning.md"
 PICTURES = ROOT / "docs/tuning"

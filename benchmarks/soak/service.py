@@ -47,6 +47,8 @@ class Service:
         self._ports = {"http": 0, "tcp": 0, "admin": 0}
         self._process: subprocess.Popen[bytes] | None = None
         self._manager: asyncio.Task[None] | None = None
+        self.spawned_at = 0.0
+        """When the supervisor of now was started, on the monotonic clock."""
 
     async def __aenter__(self) -> Self:
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -88,6 +90,7 @@ class Service:
         }
         given = [str(text) for flag in flags.items() for text in flag]
         self._ready_file.unlink(missing_ok=True)
+        self.spawned_at = time.monotonic()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "imfast", "serve", *given, *self._arguments],

@@ -24,7 +24,7 @@ from benchmarks.tuning.figures import FIGURES, KnobFigures, Measures, read, writ
 from benchmarks.tuning.knobs import KNOBS, Knob
 from imfast.bench.generator import GeneratorError
 from imfast.bench.machine import machine, machine_text
-from imfast.config import options
+from imfast.config.load import options
 
 WARM_UP_SECONDS = 0.5
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -36,6 +37,13 @@ class _LazyGroup(click.Group):
         command: click.Command = import_module(f"imfast.cli.{cmd_name.replace('-', '_')}").command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[:1] == ["serve"] and not {"-h", "--help"} & set(args):
+            _start_zygote(ctx)
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
@@ -50,6 +58,18 @@ class _LazyGroup(click.Group):
             for line in str(error).splitlines():
                 click.echo(f"imfast: {line}", err=True)
             sys.exit(error.exit_code)
+
+
+def _start_zygote(ctx: click.Context) -> None:
+    """Has what workers need loaded, while we load what we need; the command finds it in `obj`."""
+    if ctx.obj is not None or ctx.resilient_parsing:
+        return
+    from imfast.supervisor.zygote import Zygote
+
+    ctx.obj = Zygote()
+    ctx.call_on_close(ctx.obj.close)
+    with suppress(OSError):  # which is met again, and said, when a worker is needed
+        ctx.obj.start()
 
 
 def _print_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:

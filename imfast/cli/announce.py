@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from imfast.cli.sign import sign_token
 from imfast.config.keys import uses_development_secret
 from imfast.supervisor.server import Running
 
@@ -52,6 +51,9 @@ def _example(running: Running) -> str:
     """A client to paste, or nothing where only the operator's issuer may sign tokens."""
     if not uses_development_secret(running.settings):
         return ""
+    # Only here: loading what signs takes as long as the start of a worker.
+    from imfast.cli.sign import sign_token
+
     token = sign_token(running.settings, EXAMPLE_USER, ttl_s=EXAMPLE_TTL_S)
     url = f"ws://{_url_host(running.host)}:{running.ports['http']}"
     return f"""\

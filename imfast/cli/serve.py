@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import signal
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from imfast.cli.config_options import config_flags, load_flags
+
+if TYPE_CHECKING:
+    from imfast.config.load import Loaded
+    from imfast.supervisor.opened import Opened
+    from imfast.supervisor.zygote import Zygote
 
 EXIT_CODES = """
 \b
@@ -22,15 +27,25 @@ Exit codes:
 
 @click.command(epilog=EXIT_CODES)
 @config_flags()
-def command(**flags: Any) -> None:
+@click.pass_obj
+def command(zygote: Zygote, /, **flags: Any) -> None:
     """Run the server.
 
     Every option can also be set in a TOML file (--config) or in the environment
     (IMFAST_<OPTION>); flags win over the environment, the environment over the file. Sizes take B,
     KiB, MiB, GiB; times take ms, s, m, h, d.
     """
-    loaded = load_flags(flags)
+    from imfast.supervisor.opened import open_server
 
+    loaded = load_flags(flags)
+    with open_server(loaded.settings, zygote) as opened:
+        sys.exit(_serve(loaded, opened))
+
+
+def _serve(loaded: Loaded, opened: Opened) -> int:
+    first = opened.first_workers()
+
+    # All of these are loaded while the workers start; see imfast.supervisor.opened.
     import structlog
     import uvloop
 
@@ -39,13 +54,12 @@ def command(**flags: Any) -> None:
     from imfast.observe.logs import configure_logs
     from imfast.supervisor.server import run_server
 
-    settings = loaded.settings
-    configure_logs(settings.log_level, settings.log_format)
+    configure_logs(loaded.settings.log_level, loaded.settings.log_format)
     for name in loaded.unknown_environment:
         structlog.get_logger(__name__).warning("environment_variable_is_no_option", name=name)
 
     async def serve() -> int:
-        status = await run_server(settings, announce=announce)
+        status = await run_server(opened, first, announce=announce)
         # The loop takes its handlers away when it closes: a late signal changes nothing.
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         return status
@@ -54,6 +68,6 @@ def command(**flags: Any) -> None:
     # ended, and the end must not fail where none is left.
     loop = uvloop.new_event_loop()
     try:
-        sys.exit(loop.run_until_complete(serve()))
+        return loop.run_until_complete(serve())
     finally:
         loop.close()

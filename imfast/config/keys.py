@@ -10,12 +10,13 @@ import os
 import secrets
 import stat
 from pathlib import Path
+from typing import Literal, Protocol
 
-from imfast.config.schema import Settings
 from imfast.errors import ConfigError, InsecureSecretError
 
 __all__ = [
     "SECRET_BYTES_MIN",
+    "KeyOptions",
     "development_secret_path",
     "ensure_development_secret",
     "token_key",
@@ -26,17 +27,30 @@ SECRET_BYTES_MIN = 32
 """A shared secret is at least as long as HS256's hash (RFC 7518, section 3.2)."""
 
 
-def uses_development_secret(settings: Settings) -> bool:
+class KeyOptions(Protocol):
+    """The options that say where keys are: the schema's, or a worker's."""
+
+    @property
+    def data_dir(self) -> Path: ...
+    @property
+    def jwt_algorithm(self) -> Literal["HS256", "RS256", "EdDSA"]: ...
+    @property
+    def jwt_secret_file(self) -> Path | None: ...
+    @property
+    def jwt_public_key_file(self) -> Path | None: ...
+
+
+def uses_development_secret(settings: KeyOptions) -> bool:
     """Whether tokens are signed with the secret that the server made for itself."""
     return settings.jwt_algorithm == "HS256" and settings.jwt_secret_file is None
 
 
-def development_secret_path(settings: Settings) -> Path:
+def development_secret_path(settings: KeyOptions) -> Path:
     """Where the server keeps the secret that it makes for itself."""
     return settings.data_dir / "secret.key"
 
 
-def ensure_development_secret(settings: Settings) -> None:
+def ensure_development_secret(settings: KeyOptions) -> None:
     """Makes the development secret where one is needed and missing. Holds the directory's lock.
 
     Raises:
@@ -58,7 +72,7 @@ def ensure_development_secret(settings: Settings) -> None:
         )
 
 
-def token_key(settings: Settings) -> bytes:
+def token_key(settings: KeyOptions) -> bytes:
     """Reads the key that tokens are checked with: the shared secret, or the public key's PEM.
 
     Raises:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_settings import EnvSettingsSource
 
 from imfast.config.option import ENVIRONMENT_PREFIX, Option, describe, value_text
 from imfast.config.rules import check_rules
@@ -64,10 +63,9 @@ def load(flags: Mapping[str, Any] | None = None, config_file: Path | None = None
         for name, value in _read_toml(path).items():
             values[name] = value
             origins[name] = f"file {path}"
-    for name, value in EnvSettingsSource(Settings)().items():
-        if name in Settings.model_fields:
-            values[name] = value
-            origins[name] = f"environment {ENVIRONMENT_PREFIX}{name.upper()}"
+    for name, value in _read_environment().items():
+        values[name] = value
+        origins[name] = f"environment {ENVIRONMENT_PREFIX}{name.upper()}"
     for name, value in (flags or {}).items():
         if value is not None:
             values[name] = value
@@ -86,6 +84,16 @@ def load(flags: Mapping[str, Any] | None = None, config_file: Path | None = None
 def _path_of_environment() -> Path | None:
     name = os.environ.get(CONFIG_FILE_ENVIRONMENT)
     return Path(name) if name else None
+
+
+def _read_environment() -> dict[str, str]:
+    """Options by name; the variables' case does not matter, and an empty one counts as not set."""
+    variables = {name.upper(): value for name, value in os.environ.items() if value}
+    return {
+        name: variables[variable]
+        for name in Settings.model_fields
+        if (variable := ENVIRONMENT_PREFIX + name.upper()) in variables
+    }
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -11,19 +11,13 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator
-from pydantic_settings import (
-    BaseSettings,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from imfast import limits
 from imfast.config.affinity import parse_affinity
 from imfast.config.coalesce import parse_coalesce
 from imfast.config.networks import parse_networks
-from imfast.config.option import ENVIRONMENT_PREFIX, option
+from imfast.config.option import option
 from imfast.config.units import parse_bytes, parse_count, parse_seconds
 
 __all__ = ["PARTITIONS_MAX", "WORKERS_MAX", "Settings", "cores"]
@@ -64,19 +58,14 @@ Seconds = Annotated[float, BeforeValidator(parse_seconds)]
 AbsolutePath = Annotated[Path, BeforeValidator(_path)]
 Coalesce = Annotated[str, BeforeValidator(parse_coalesce)]
 Affinity = Annotated[str, BeforeValidator(parse_affinity)]
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
-Networks = Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_networks)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+Networks = Annotated[tuple[str, ...], BeforeValidator(parse_networks)]
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """The validated options. Built by `load`, which knows where each value came from."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=ENVIRONMENT_PREFIX,
-        env_ignore_empty=True,
-        extra="forbid",
-        frozen=True,
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
     # Where and how the server runs.
     host: str = option(
@@ -115,7 +104,7 @@ class Settings(BaseSettings):
         1,
         minimum=0,
         maximum=WORKERS_MAX,
-        when="Waiting replacements of dead workers, about 20 MB each; 0: successors load first.",
+        when="Waiting replacements of dead workers, about 9 MB each; 0: forked when one dies.",
     )
     partitions: Count | None = option(
         None,
@@ -458,18 +447,6 @@ class Settings(BaseSettings):
         maximum=300,
         when="Tolerance for the issuer's clock; raise it when that is another machine's.",
     )
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Takes arguments only: `load` merges the sources itself, to know each value's origin."""
-        return (init_settings,)
 
     @property
     def worker_count(self) -> int:

@@ -1,13 +1,14 @@
 """What the supervisor tells a worker at its start, and how the two speak afterwards.
 
-**Start.** A worker is started as ``python -P -m imfast.worker FD``. FD is a pipe to whose end it
-reads the `WorkerDocument` as JSON: at once, or, where the worker is a spare, when another one has
-died. An end without a document means that the spare is not needed. All other descriptors are named
-in the document, inherited, and set non-blocking:
+**Start.** A worker is forked from the zygote, ``python -P -m imfast.worker``; see
+imfast.worker.zygote. The last descriptor that it is given is a pipe to whose end it reads the
+`WorkerDocument` as JSON: at once, or, where the worker is a spare, when another one has died. An
+end without a document means that the spare is not needed. All other descriptors are named in the
+document and set non-blocking:
 
 - `http[i]`, `tcp[i]`: the listening sockets of worker i, for every i. A worker accepts on its own,
   and on a sibling's while it is told to adopt them.
-- `links`: its own listening Unix socket, of those of all that it inherits; worker i is reached at
+- `links`: its own listening Unix socket, of those of all that it is given; worker i is reached at
   `link_paths[i]`. The socket stays open over restarts: who connects while the worker is away waits
   in its accept queue.
 - `control`: a connected Unix stream socket, one JSON object a line.
@@ -36,20 +37,22 @@ worker killed and replaced.
 **Signals.** SIGTERM and SIGINT are blocked when a worker starts, so that it does not die by one
 before it can do better. It lets them through once it has handlers.
 
-**Parent.** A worker sets PR_SET_PDEATHSIG to SIGKILL first of all, then exits if its parent is no
-longer `supervisor_pid`: the supervisor may have died before the call.
+**Parent.** A worker sets PR_SET_PDEATHSIG to SIGKILL as soon as it has its document, then exits if
+its parent is not `supervisor_pid`: the supervisor may have died before the call. It is the
+supervisor's child, not the zygote's.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import orjson
 
-from imfast.config.schema import Settings
+from imfast.config.worker_settings import WorkerSettings
 
 __all__ = ["STOP_SIGNALS", "Layout", "WorkerDocument", "WorkerSockets", "partitions_of"]
 
@@ -97,8 +100,13 @@ class WorkerDocument:
     link_paths: tuple[str, ...]
     fds: WorkerSockets
     layout: Layout
-    settings: Settings
-    """With workers, partitions and connections_max resolved: never None here."""
+    options: Mapping[str, Any]
+    """All of them as `Settings.document` writes them; those that the supervisor resolves are."""
+    settings: WorkerSettings = field(init=False)
+    """Of these, what a worker uses."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "settings", WorkerSettings.read(self.options))
 
     def encode(self) -> bytes:
         """The document as JSON."""
@@ -113,7 +121,7 @@ class WorkerDocument:
                 "link_paths": self.link_paths,
                 "fds": asdict(self.fds),
                 "layout": asdict(self.layout),
-                "settings": self.settings.document(),
+                "options": self.options,
             }
         )
 
@@ -127,7 +135,6 @@ class WorkerDocument:
             link_paths=tuple(fields.pop("link_paths")),
             fds=WorkerSockets(http=tuple(fds.pop("http")), tcp=tuple(fds.pop("tcp")), **fds),
             layout=Layout(**fields.pop("layout")),
-            settings=Settings(**fields.pop("settings")),
             **fields,
         )
 

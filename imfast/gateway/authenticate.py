@@ -6,20 +6,22 @@ section 3.1). `sub` is the user, `tenant` the tenant; `exp` must be there.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
-
-import jwt
 
 from imfast.errors import ConfigError, TokenExpiredError, TokenInvalidError
 from imfast.gateway.hs256 import PlainTokens
 from imfast.identifiers import DEFAULT_TENANT, TenantId, UserId, is_identifier
 from imfast.limits import TOKEN_BYTES
 
-__all__ = ["Authenticator", "Identity"]
+__all__ = ["Authenticator", "Identity", "load_all"]
 
 EXPIRY_S_MAX = (1 << 53) // 1000
 """Beyond it an expiry in milliseconds is no exact JSON number."""
+
+_PLAIN_SECRET = re.compile(rb"(?!ssh-|ecdsa-)[A-Za-z0-9+/=_-]+")
+"""Hex, base64 and base64url: no PEM, DER, JWK or OpenSSH key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,31 @@ class Identity:
     """Wall time at which the session ends, the leeway included."""
     issued_at_ms: int
     """Wall time of the signature; 0 when the token does not say."""
+
+
+def load_all() -> None:
+    """Loads what only unusual tokens need, ahead of the first."""
+    import jwt as jwt
+
+
+def _prepared(algorithm: str, key: bytes) -> Any:
+    """The key as PyJWT uses it. Parsed once, not at every token: a PEM costs more than a signature.
+
+    Raises:
+        ConfigError: it is not one for the algorithm.
+    """
+    # PyJWT is loaded when it is needed: that takes longer than all else of a worker's start. Of a
+    # secret it refuses what is a key of another kind, and so does not look like these.
+    if algorithm == "HS256" and _PLAIN_SECRET.fullmatch(key):
+        return key
+    import jwt
+
+    try:
+        return jwt.get_algorithm_by_name(algorithm).prepare_key(key)
+    except (jwt.PyJWTError, ValueError, TypeError) as error:
+        raise ConfigError(
+            f"option jwt_public_key_file: holds no public key for {algorithm}: {error}"
+        ) from None
 
 
 class Authenticator:
@@ -58,13 +85,7 @@ class Authenticator:
         self._issuer = issuer
         self._audience = audience
         self._leeway_s = leeway_s
-        try:
-            # Parsed here, not at every token: a PEM costs more than a signature.
-            self._key = jwt.get_algorithm_by_name(algorithm).prepare_key(key)
-        except (jwt.PyJWTError, ValueError, TypeError) as error:
-            raise ConfigError(
-                f"option jwt_public_key_file: holds no public key for {algorithm}: {error}"
-            ) from None
+        self._key = _prepared(algorithm, key)
         self._plain = (
             PlainTokens(self._key, issuer=issuer, audience=audience, leeway_s=leeway_s)
             if isinstance(self._key, bytes)
@@ -88,6 +109,8 @@ class Authenticator:
             raise TokenInvalidError("the token is too long")
         if self._plain is not None and (known := self._plain.claims(token)) is not None:
             return self._identity(known)
+        import jwt
+
         try:
             claims = jwt.decode(
                 token,

@@ -5,9 +5,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import os
-import shutil
 import socket
-import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -128,7 +126,7 @@ def _require_free(address: Address, port: int, patience_s: float) -> None:
         except OSError as error:
             if error.errno != errno.EADDRINUSE or time.monotonic() >= deadline:
                 raise
-            time.sleep(0.05)
+            time.sleep(0.005)
         else:
             return
 
@@ -186,6 +184,8 @@ class Links:
             listener.close()
             path.unlink(missing_ok=True)
         if self._temporary is not None:
+            import shutil
+
             shutil.rmtree(self._temporary, ignore_errors=True)
 
 
@@ -204,6 +204,8 @@ def open_links(data_directory: Path, workers: int) -> Links:
         directory.mkdir(mode=0o700, exist_ok=True)
         directory.chmod(0o700)
     else:
+        import tempfile  # rarely needed, and slow to load
+
         directory = temporary = Path(tempfile.mkdtemp(prefix="imfast-"))
     sockets: list[socket.socket] = []
     paths = [directory / f"w{index}.sock" for index in range(workers)]

@@ -1,51 +1,33 @@
-"""The whole server: opens what outlives a worker, runs the supervisor, cleans up.
-
-The order is that of the cheapest refusal: configuration, secret, data directory, ports. Nothing
-is changed on disk before the configuration is known to be usable.
-"""
+"""The whole server: the supervisor, the admin's endpoint, the ready file, signals."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
-import socket
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 
 import orjson
 import structlog
 
-from imfast.config.keys import ensure_development_secret, uses_development_secret
-from imfast.config.schema import Settings, cores
-from imfast.config.worker_document import STOP_SIGNALS, Layout
-from imfast.errors import ConfigError, DataDirectoryError, InsecureSecretError
-from imfast.supervisor.admin import Admin
-from imfast.supervisor.data_directory import DataDirectory, unusable
+from imfast.config.schema import Settings
+from imfast.config.worker_document import STOP_SIGNALS
 from imfast.supervisor.durable_file import write_atomically
-from imfast.supervisor.layout import open_layout
-from imfast.supervisor.listeners import (
-    Address,
-    Links,
-    Listeners,
-    listen,
-    open_links,
-    resolve,
-)
-from imfast.supervisor.open_files import raise_open_files, resolve_connections
-from imfast.supervisor.routes import EngineRouteTable, RouteTable
+from imfast.supervisor.opened import Opened
 from imfast.supervisor.slot import ready_document
 from imfast.supervisor.supervisor import Supervisor, Timing
-from imfast.supervisor.worker_process import WORKER_COMMAND
+from imfast.supervisor.zygote import Child
 
 __all__ = ["Running", "run_server"]
 
 log = structlog.get_logger(__name__)
 
-ADMIN_ADDRESS = Address(socket.AF_INET, "127.0.0.1")
-"""Status tells too much for strangers, and has no authentication yet."""
+ADMIN_DELAY_S = 1.0
+"""How long the admin's endpoint waits for workers to be ready. It takes as long to load as they
+do; who asks it meanwhile waits in its accept queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,37 +41,18 @@ class Running:
     """`http`, `tcp`, `admin`."""
 
 
-ROUTE_BUCKETS_MIN = 1 << 12
-"""512 KiB: as small as is worth while."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """What outlives a worker."""
-
-    settings: Settings
-    layout: Layout
-    links: Links
-    listeners: Listeners
-    admin: socket.socket
-    host: str
-    ports: dict[str, int]
-
-
 async def run_server(
-    settings: Settings,
+    opened: Opened,
+    first: Sequence[Child],
     *,
     announce: Callable[[Running], None],
-    command: Sequence[str] = WORKER_COMMAND,
-    make_routes: Callable[[int], RouteTable] = EngineRouteTable,
     timing: Timing | None = None,
 ) -> int:
     """Runs until SIGTERM or SIGINT and the end of the drain.
 
     Args:
+        first: the workers that `opened` has started.
         announce: called once, when clients can connect.
-        command: the worker's program, see `WorkerProcess.start`.
-        make_routes: makes the route table from its number of buckets.
 
     Returns:
         0 after a drain, 128 + n when a second signal n ended everything at once.
@@ -98,97 +61,38 @@ async def run_server(
         StartError: with the reason and the exit code.
     """
     with ExitStack() as stack:
-        opened = _open(settings, stack)
-        routes = make_routes(_route_buckets(opened.settings))
-        stack.callback(routes.close)
         ready = _ReadyFile(opened, announce)
         stack.callback(ready.remove)
         supervisor = Supervisor(
-            settings=opened.settings,
-            layout=opened.layout,
-            listeners=opened.listeners,
-            links=opened.links,
-            routes=routes,
-            on_change=lambda: ready.update(supervisor),
-            command=command,
-            timing=timing,
+            opened=opened, first=first, on_change=lambda: ready.update(supervisor), timing=timing
         )
         signals = _Signals(supervisor)
-        admin = Admin(supervisor, opened.admin, _about(opened))
-        await admin.start()
+        admin = asyncio.create_task(_serve_admin(opened, supervisor, ready.written))
+        # A server that cannot be looked at must not run on unseen.
+        admin.add_done_callback(lambda _: None if supervisor.is_stopping else supervisor.stop())
         try:
             await supervisor.run()
         finally:
-            await admin.close()
+            admin.cancel()
+            with suppress(asyncio.CancelledError):
+                await admin
         return signals.status
 
 
-def _open(settings: Settings, stack: ExitStack) -> _Opened:
-    address = resolve(settings.host)
-    connections = resolve_connections(settings, raise_open_files())
-    if uses_development_secret(settings) and not address.is_loopback:
-        raise InsecureSecretError(
-            f"option host: {settings.host!r}: others can reach it, and tokens would be signed with"
-            " the development secret; set jwt_secret_file, or jwt_algorithm and"
-            " jwt_public_key_file"
-        )
-    if settings.ready_file is not None and not settings.ready_file.parent.is_dir():
-        raise ConfigError(f"option ready_file: {settings.ready_file}: its directory does not exist")
-    stack.enter_context(DataDirectory(settings.data_dir))
+async def _serve_admin(opened: Opened, supervisor: Supervisor, ready: asyncio.Event) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(ready.wait(), ADMIN_DELAY_S)
+    from imfast.supervisor.admin import Admin
+
+    admin = Admin(supervisor, opened.admin, _about(opened))
     try:
-        layout = open_layout(
-            settings.data_dir, partitions=settings.partitions, partitions_default=cores()
-        )
-        ensure_development_secret(settings)
-        links = open_links(settings.data_dir, settings.worker_count)
-    except OSError as error:
-        raise DataDirectoryError(unusable(settings.data_dir, error)) from None
-    stack.callback(links.close)
-
-    workers, backlog = settings.worker_count, settings.accept_backlog
-    unsent = settings.socket_unsent_bytes
-    http = listen(
-        address, settings.port, workers, option="port", backlog=backlog, unsent_bytes=unsent
-    )
-    stack.callback(_close_all, http)
-    tcp = listen(
-        address, settings.tcp_port, workers, option="tcp_port", backlog=backlog, unsent_bytes=unsent
-    )
-    stack.callback(_close_all, tcp)
-    [admin] = listen(ADMIN_ADDRESS, settings.admin_port, 1, option="admin_port")
-    stack.callback(admin.close)
-    listeners = Listeners(http, tcp)
-
-    resolved = settings.model_copy(
-        update={
-            "workers": workers,
-            "partitions": layout.partitions,
-            "connections_max": connections,
-            "unauthenticated_max": min(settings.unauthenticated_max, connections),
-        }
-    )
-    ports = {**listeners.ports, "admin": admin.getsockname()[1]}
-    return _Opened(resolved, layout, links, listeners, admin, address.host, ports)
+        await admin.start()
+        await asyncio.Event().wait()
+    finally:
+        await admin.close()
 
 
-def _route_buckets(settings: Settings) -> int:
-    """The route table's buckets: a power of two with room for every connection's user.
-
-    Untouched pages of it take no memory, but users are spread over all of it by their hash: a
-    table much larger than its users costs each of them a page.
-    """
-    if settings.route_buckets is not None:
-        return settings.route_buckets
-    connections = settings.worker_count * (settings.connections_max or 0)
-    return 1 << max(ROUTE_BUCKETS_MIN, connections).bit_length() - 1
-
-
-def _close_all(sockets: Sequence[socket.socket]) -> None:
-    for listener in sockets:
-        listener.close()
-
-
-def _about(opened: _Opened) -> dict[str, object]:
+def _about(opened: Opened) -> dict[str, object]:
     return {
         "node": opened.settings.node,
         "ports": opened.ports,
@@ -201,16 +105,19 @@ def _about(opened: _Opened) -> dict[str, object]:
 class _ReadyFile:
     """Tells others that clients can connect: once on the terminal, always in the ready file."""
 
-    def __init__(self, opened: _Opened, announce: Callable[[Running], None]) -> None:
+    def __init__(self, opened: Opened, announce: Callable[[Running], None]) -> None:
         self._path = opened.settings.ready_file
         self._ports = opened.ports
         self._announce: Callable[[], None] | None = partial(
             announce, Running(opened.settings, opened.host, opened.ports)
         )
+        self.written = asyncio.Event()
+        """Set when all workers have been ready at once."""
         self.remove()  # a killed server's file names processes that are gone
 
     def update(self, supervisor: Supervisor) -> None:
         """All workers are ready, for the first time or again."""
+        self.written.set()
         if self._path is not None:
             document = ready_document(os.getpid(), self._ports, supervisor.slots)
             try:

@@ -9,7 +9,6 @@ slots' states alone.
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -18,15 +17,13 @@ from dataclasses import dataclass
 import structlog
 
 from imfast.config.crash_files import keep_traces
-from imfast.config.schema import Settings
-from imfast.config.worker_document import Layout, WorkerDocument, WorkerSockets, partitions_of
 from imfast.errors import WorkerFailedError
 from imfast.supervisor.control import ControlError, Fatal, Faults, Ready, Report
-from imfast.supervisor.listeners import Links, Listeners
-from imfast.supervisor.routes import RouteTable
+from imfast.supervisor.opened import Opened
 from imfast.supervisor.slot import Slot
 from imfast.supervisor.spare import Spares
-from imfast.supervisor.worker_process import WORKER_COMMAND, WorkerProcess
+from imfast.supervisor.worker_process import WorkerProcess
+from imfast.supervisor.zygote import Child, ZygoteError
 
 __all__ = ["Supervisor", "Timing"]
 
@@ -56,39 +53,32 @@ class Supervisor:
     def __init__(
         self,
         *,
-        settings: Settings,
-        layout: Layout,
-        listeners: Listeners,
-        links: Links,
-        routes: RouteTable,
+        opened: Opened,
+        first: Sequence[Child],
         on_change: Callable[[], None],
-        command: Sequence[str] = WORKER_COMMAND,
         timing: Timing | None = None,
     ) -> None:
         """Prepares; nothing starts before `run`.
 
         Args:
-            settings: with workers, partitions and connections_max resolved.
+            first: workers that were started already, and told to be the first of slots 0, 1, ….
             on_change: called when all workers are ready: the first time and after each restart.
-            command: the worker's program.
         """
-        workers = settings.worker_count
+        self._settings = opened.settings
         self.slots = [
             Slot(
                 index=index,
-                server=f"{settings.node}.w{index}",
-                partitions=partitions_of(index, workers, layout.partitions),
+                server=opened.server_name(index),
+                partitions=opened.partitions(index),
             )
-            for index in range(workers)
+            for index in range(opened.settings.worker_count)
         ]
-        self._settings = settings
-        self._layout = layout
-        self._listeners = listeners
-        self._links = links
-        self._routes = routes
+        self._opened = opened
+        self._first = dict(enumerate(first))
+        self._listeners = opened.listeners
+        self._routes = opened.routes
         self._on_change = on_change
-        self._command = command
-        self._spares = Spares(self._start, settings.spare_workers)
+        self._spares = Spares(self._start, opened.settings.spare_workers)
         self._refilling: asyncio.Task[None] | None = None
         self._timing = timing or Timing()
         self._was_ready = False
@@ -171,12 +161,13 @@ class Supervisor:
         slot.faults_told = {}
         slot.report = {}
         try:
-            process = await self._spares.take() or await self._start()
+            process = await self._started(slot)
+        except ZygoteError as error:
+            log.error("worker_not_started", server=slot.server, error=str(error))
+            return error.status
         except OSError as error:
             log.error("worker_not_started", server=slot.server, error=str(error))
             return None
-        with suppress(OSError):  # it has ended already, which is seen below
-            process.give(lambda control: self._document(slot, control))
         slot.process = process
         log.info("worker_started", server=slot.server, pid=process.pid)
         if self._stopping.is_set():  # told to stop while it was being started
@@ -191,16 +182,22 @@ class Supervisor:
             process.control.close()
         return status
 
+    async def _started(self, slot: Slot) -> WorkerProcess:
+        """A process that knows what it is: the first, one that was waiting, or a new one.
+
+        Raises:
+            OSError: there is none; ZygoteError where that may be the program's own fault.
+        """
+        if (first := self._first.pop(slot.index, None)) is not None:
+            return await WorkerProcess.of(first)
+        process = await self._spares.take() or await self._start()
+        with suppress(OSError):  # it has ended already, which is seen by whoever waits for it
+            self._opened.give(process.child, slot.index, slot.incarnation)
+        return process
+
     async def _start(self) -> WorkerProcess:
         """Starts a worker that may become any slot's."""
-        return await WorkerProcess.start(
-            self._command,
-            [
-                *self._listeners.descriptors,
-                *(link.fileno() for link in self._links.sockets),
-                self._routes.descriptor,
-            ],
-        )
+        return await WorkerProcess.of(self._opened.fork())
 
     async def _close_spares(self) -> None:
         if self._refilling is not None:
@@ -322,6 +319,7 @@ class Supervisor:
             for slot in self.slots:
                 if slot.process is not None:
                     self._look_at(slot, slot.process, elapsed_s)
+            self._look_at_zygote()
 
     def _look_at(self, slot: Slot, process: WorkerProcess, elapsed_s: float) -> None:
         beats = self._routes.beats(slot.index)
@@ -336,6 +334,15 @@ class Supervisor:
             log.error("worker_hangs", server=slot.server, pid=process.pid, still_s=slot.still_s)
             slot.still_s = 0.0
             process.send_signal(signal.SIGKILL)
+
+    def _look_at_zygote(self) -> None:
+        try:
+            status = self._opened.zygote.revive()
+        except OSError as error:
+            log.error("zygote_not_started", error=str(error))
+            return
+        if status is not None:
+            log.warning("zygote_died", status=status)
 
     # The end
 
@@ -381,23 +388,3 @@ class Supervisor:
         """Sleeps, but not into the drain."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), seconds)
-
-    def _document(self, slot: Slot, control: int) -> WorkerDocument:
-        return WorkerDocument(
-            index=slot.index,
-            incarnation=slot.incarnation,
-            server=slot.server,
-            workers=len(self.slots),
-            partitions=slot.partitions,
-            supervisor_pid=os.getpid(),
-            link_paths=tuple(map(str, self._links.paths)),
-            fds=WorkerSockets(
-                http=tuple(listener.fileno() for listener in self._listeners.http),
-                tcp=tuple(listener.fileno() for listener in self._listeners.tcp),
-                links=self._links.sockets[slot.index].fileno(),
-                control=control,
-                routes=self._routes.descriptor,
-            ),
-            layout=self._layout,
-            settings=self._settings,
-        )

@@ -1,29 +1,34 @@
-"""`python -P -m imfast.worker FD`: see `imfast.config.worker_document`."""
+"""`python -P -m imfast.worker FD PID`: the zygote, and each worker that it forks."""
 
 from __future__ import annotations
 
-import gc
 import os
-import select
 import signal
 import sys
 
-from imfast.config import WorkerDocument
-from imfast.config.worker_document import STOP_SIGNALS
+from imfast.config.worker_document import STOP_SIGNALS, WorkerDocument
 from imfast.errors import ExitCode
+from imfast.gateway.authenticate import load_all
 from imfast.worker import crash
 from imfast.worker.lifecycle import run_worker
 from imfast.worker.parent import die_with_parent
+from imfast.worker.zygote import fork_workers
 
 
 def main() -> int:
-    """Serves until told to stop; returns the exit status."""
+    """Forks workers until the supervisor, PID, closes FD; in a worker, serves until told to stop.
+
+    Returns the exit status.
+    """
+    requests, supervisor = map(int, sys.argv[1:3])
+    die_with_parent(supervisor)
+    descriptor = fork_workers(requests, idle=load_all)
+    if descriptor is None:
+        return ExitCode.OK
     # Until it serves there is nothing to finish. From then on the loop has handlers of its own.
     for number in STOP_SIGNALS:
         signal.signal(number, lambda _number, _frame: os._exit(ExitCode.OK))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-    descriptor = int(sys.argv[1])
-    settle_heap(descriptor)
     document = WorkerDocument.read(descriptor)
     if document is None:
         return ExitCode.OK
@@ -32,19 +37,6 @@ def main() -> int:
     status = run_worker(document)
     crash.uninstall(document)
     return status
-
-
-def settle_heap(document: int) -> None:
-    """Takes the modules, which live as long as the worker, out of the collector's sight.
-
-    A collection over them takes tens of milliseconds: a spare has that time before its document is
-    there; a worker that somebody waits for never does it.
-    """
-    waiting = select.poll()
-    waiting.register(document, select.POLLIN)
-    if not waiting.poll(0):
-        gc.collect()
-    gc.freeze()
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import faulthandler
 import platform
 import sys
 import traceback
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -72,12 +73,12 @@ def _header(document: WorkerDocument) -> str:
         "machine": f"{platform.platform()} {platform.machine()}",
         "worker": f"{document.server}, incarnation {document.incarnation}",
         "partitions": ",".join(map(str, document.partitions)),
-        "options": orjson.dumps(_without_secrets(document.settings.document())).decode(),
+        "options": orjson.dumps(_without_secrets(document.options)).decode(),
     }
     return "\n".join(f"{name}: {value}" for name, value in lines.items())
 
 
-def _without_secrets(options: dict[str, object]) -> dict[str, object]:
+def _without_secrets(options: Mapping[str, object]) -> dict[str, object]:
     return {
         name: "(set)" if value is not None and ("secret" in name or "token" in name) else value
         for name, value in options.items()

@@ -17,8 +17,6 @@ __all__ = ["engine_options", "rate_and_burst"]
 def engine_options(document: WorkerDocument) -> EngineOptions:
     """Units become the engine's: bytes, milliseconds, microseconds for slices of a tick."""
     settings, layout = document.settings, document.layout
-    if settings.connections_max is None:
-        raise ValueError("the supervisor resolves connections_max")
     return {
         "worker": document.index,
         "workers": document.workers,

@@ -6,14 +6,8 @@ import sys
 from pathlib import Path
 
 from imfast.cli import main
-from imfast.supervisor import server
+from imfast.supervisor.zygote import Zygote
 
-# The default of an argument: the product has no option for another worker.
-assert server.run_server.__kwdefaults__ is not None
-server.run_server.__kwdefaults__["command"] = [
-    sys.executable,
-    "-P",
-    str(Path(__file__).with_name("faulty_worker.py")),
-]
-
-main()
+main(
+    obj=Zygote([sys.executable, "-P", str(Path(__file__).with_name("faulty_worker.py"))]),
+)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from imfast._engine import Engine, Ticker
-from imfast.config import WorkerDocument
+from imfast.config.worker_document import WorkerDocument
 from imfast.gateway.verbs import Verbs
 from imfast.partition import PartitionOwner
 from imfast.worker import __main__ as worker

@@ -15,8 +15,8 @@ import pytest
 
 from imfast.cli import main
 from imfast.cli.bench_options import OPTIONS, SCENARIOS, generator_arguments
-from imfast.config import load
 from imfast.config.keys import ensure_development_secret
+from imfast.config.load import load
 
 ROOT = Path(__file__).parents[3]
 

@@ -19,8 +19,8 @@ import imfast.client
 from imfast.cli import main
 from imfast.cli.announce import announce
 from imfast.client import Group, Message, Sent
-from imfast.config import load
 from imfast.config.keys import ensure_development_secret, token_key
+from imfast.config.load import load
 from imfast.gateway.authenticate import Authenticator
 from imfast.supervisor.server import Running
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from imfast.cli.sign import sign_token
-from imfast.config import Settings, load
 from imfast.config.keys import token_key
+from imfast.config.load import load
+from imfast.config.schema import Settings
 from imfast.errors import ConfigError, TokenExpiredError
 from imfast.gateway.authenticate import Authenticator
 

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from imfast.config import load
 from imfast.config.affinity import processor_of, processors
+from imfast.config.load import load
 from imfast.errors import ConfigError
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from imfast.config import load
 from imfast.config.coalesce import coalesce_ms
+from imfast.config.load import load
 from imfast.errors import ConfigError
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from imfast.config import Settings, load
 from imfast.config.keys import development_secret_path, ensure_development_secret, token_key
+from imfast.config.load import load
+from imfast.config.schema import Settings
 from imfast.errors import ConfigError, InsecureSecretError
 
 

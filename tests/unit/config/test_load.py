@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from imfast.config import Settings, load, options
+from imfast.config.load import load, options
+from imfast.config.schema import Settings
 from imfast.errors import ConfigError, ExitCode
 
 

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from imfast.config import Layout, WorkerDocument, WorkerSockets, load
-from imfast.config.worker_document import partitions_of
+from imfast.config.load import load
+from imfast.config.worker_document import Layout, WorkerDocument, WorkerSockets, partitions_of
 
 
 def test_worker_reads_what_the_supervisor_wrote():
@@ -21,7 +21,9 @@ def test_worker_reads_what_the_supervisor_wrote():
         link_paths=("/d/run/w0.sock", "/d/run/w1.sock"),
         fds=WorkerSockets(http=(5, 6), tcp=(7, 8), links=9, control=10, routes=11),
         layout=Layout(partitions=4, generation=1, hash_secret="00" * 16),
-        settings=load({"data_dir": "/d", "workers": "2", "partitions": "4"}).settings,
+        options=load(
+            {"data_dir": "/d", "workers": "2", "partitions": "4", "connections_max": "9000"}
+        ).settings.document(),
     )
     memory = os.memfd_create("test")
     os.write(memory, document.encode())

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from imfast.config import Settings, load
+from imfast.config.load import load
+from imfast.config.schema import Settings
 from imfast.doctor import loopback
 from imfast.doctor.capacity import (
     MEMORY_SHARE,

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from imfast.config import Settings, load
+from imfast.config.load import load
+from imfast.config.schema import Settings
 from imfast.doctor import Level, Readings, examine, take_readings
 from imfast.doctor.disk import SyncTimes, measure_sync
 

@@ -13,11 +13,13 @@ from pathlib import Path
 
 import uvloop
 
-from imfast.config import load
+from imfast.config.load import load
 from imfast.errors import StartError
 from imfast.observe.logs import configure_logs
+from imfast.supervisor.opened import open_server
 from imfast.supervisor.server import Running, run_server
 from imfast.supervisor.supervisor import Timing
+from imfast.supervisor.zygote import Zygote
 
 
 class MemoryRouteTable:
@@ -45,15 +47,16 @@ def main() -> int:
     configure_logs("info", "json")
     try:
         settings = load(dict(argument.split("=", 1) for argument in sys.argv[1:])).settings
-        return uvloop.run(
-            run_server(
-                settings,
-                announce=announce,
-                command=[sys.executable, str(Path(__file__).with_name("stub_worker.py"))],
-                make_routes=MemoryRouteTable,
-                timing=Timing(poll_s=0.1, still_s=2.0, terminate_s=0.5),
+        zygote = Zygote([sys.executable, str(Path(__file__).with_name("stub_worker.py"))])
+        with open_server(settings, zygote, make_routes=MemoryRouteTable) as opened:
+            return uvloop.run(
+                run_server(
+                    opened,
+                    opened.first_workers(),
+                    announce=announce,
+                    timing=Timing(poll_s=0.1, still_s=2.0, terminate_s=0.5),
+                )
             )
-        )
     except StartError as error:
         print(f"imfast: {error}", file=sys.stderr)
         return error.exit_code

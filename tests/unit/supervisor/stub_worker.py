@@ -1,16 +1,16 @@
-"""A worker that speaks the supervisor's contract and does nothing else. Standard library only.
+"""A zygote whose workers speak the supervisor's contract and do nothing else.
 
 It beats twenty times a second by raising its counter in the fake route table, accepts on its
 own and on adopted listeners, and greets each connection with its server's name.
 
 STUB_BEHAVIOUR: `exit` ends before ready with status 3, `fatal` reports damaged data, `garbage`
 writes what is no control line, `late` takes its time for a restart, `slow` for its start and its
-first beat, `stubborn` ignores drain and SIGTERM; empty: behaves.
+first beat, `stubborn` ignores drain and SIGTERM, `unloadable` is a zygote that ends before it
+forks; empty: behaves.
 """
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import selectors
@@ -20,19 +20,26 @@ import struct
 import sys
 import time
 
+from imfast.worker.parent import die_with_parent
+from imfast.worker.zygote import fork_workers
+
 BEHAVIOUR = os.environ.get("STUB_BEHAVIOUR", "")
 BEAT_S = 0.05
 
 
 def main() -> None:
+    die_with_parent(int(sys.argv[2]))
+    if BEHAVIOUR == "unloadable":
+        sys.exit(5)
+    descriptor = fork_workers(int(sys.argv[1]), idle=lambda: None)
+    if descriptor is None:
+        sys.exit(0)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))
-    text = os.fdopen(int(sys.argv[1]), "rb").read()
+    text = os.fdopen(descriptor, "rb").read()
     if not text:  # a spare that nobody needed
         sys.exit(0)
     document = json.loads(text)
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    if os.getppid() != document["supervisor_pid"]:
-        sys.exit(0)
+    die_with_parent(document["supervisor_pid"])
     control = socket.socket(fileno=document["fds"]["control"])
     if BEHAVIOUR == "exit":
         sys.exit(3)

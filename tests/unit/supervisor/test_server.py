@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from imfast.config import load
 from imfast.config.keys import token_key
+from imfast.config.load import load
 from imfast.errors import ExitCode
 
 from .conftest import StubServer, eventually, is_alive
@@ -56,8 +56,22 @@ def test_killed_worker_is_replaced_and_the_ready_file_rewritten(start: Start):
     assert [worker["restarts"] for worker in status["workers"]] == [1, 0]
 
 
+def named(name: str, pid: int) -> set[int]:
+    """The children of `pid` that are called so."""
+    present = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+    return {one for one in present if command_of(one) == name}
+
+
+def command_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def children(pid: int) -> set[int]:
-    return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+    """The workers, those that wait among them."""
+    return named("imfast-worker", pid)
 
 
 def three(present: set[int]) -> set[int] | None:

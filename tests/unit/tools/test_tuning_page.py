@@ -14,8 +14,7 @@ import pytest
 from benchmarks.tuning.figures import KnobFigures, Measures
 from benchmarks.tuning.knobs import KNOBS, Knob
 from benchmarks.tuning.plot import panels, picture, table
-from imfast.config import options
-from imfast.config.load import load
+from imfast.config.load import load, options
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs/tuning.md"

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from imfast.config import Layout, WorkerDocument, WorkerSockets, load
+from imfast.config.load import load
+from imfast.config.worker_document import Layout, WorkerDocument, WorkerSockets
 from imfast.worker.options import engine_options, rate_and_burst
 
 ROOT = Path(__file__).parents[3]
@@ -25,7 +26,7 @@ def document(**flags: str) -> WorkerDocument:
         link_paths=("/d/run/w0.sock",),
         fds=WorkerSockets(http=(5,), tcp=(7,), links=9, control=10, routes=11),
         layout=Layout(partitions=1, generation=1, hash_secret="00" * 16),
-        settings=settings,
+        options=settings.document(),
     )
 
 

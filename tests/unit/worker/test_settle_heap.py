@@ -1,4 +1,4 @@
-"""A worker that somebody waits for does not collect garbage over its modules."""
+"""The zygote collects garbage over its modules, unless somebody waits for a worker."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from imfast.worker.__main__ import settle_heap
+from imfast.worker.zygote import settle_heap
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def collections() -> Iterator[list[int]]:
     gc.enable()
 
 
-def test_spare_collects_while_it_waits_for_its_document(collections: list[int]) -> None:
+def test_zygote_that_is_asked_for_nothing_collects(collections: list[int]) -> None:
     reading, writing = os.pipe()
     settle_heap(reading)
     assert collections == [2]
@@ -37,12 +37,12 @@ def test_spare_collects_while_it_waits_for_its_document(collections: list[int]) 
     os.close(reading)
 
 
-@pytest.mark.parametrize("document", [b"{}", b""])
-def test_worker_whose_document_is_there_does_not_collect(
-    collections: list[int], document: bytes
+@pytest.mark.parametrize("request_bytes", [b"fork", b""])
+def test_zygote_that_is_asked_for_a_worker_does_not_collect(
+    collections: list[int], request_bytes: bytes
 ) -> None:
     reading, writing = os.pipe()
-    os.write(writing, document)
+    os.write(writing, request_bytes)
     os.close(writing)
     settle_heap(reading)
     assert collections == []

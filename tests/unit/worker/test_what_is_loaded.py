@@ -1,0 +1,34 @@
+"""What stands between the kill of a server and its workers' start, and may not grow by accident."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+SHOW = "import sys; {}; print(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
+
+
+def loaded_by(statement: str) -> set[str]:
+    """The packages that a new interpreter has loaded after a statement."""
+    command = [sys.executable, "-P", "-c", SHOW.format(statement)]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    return set(run.stdout.split())
+
+
+@pytest.mark.parametrize("package", ["pydantic", "click", "jwt", "cryptography", "aiohttp"])
+def test_worker_does_not_load_what_it_does_not_need_to_serve(package: str):
+    assert package not in loaded_by("import imfast.worker.__main__")
+
+
+@pytest.mark.parametrize(
+    "package", ["asyncio", "uvloop", "structlog", "rich", "jwt", "aiohttp", "ssl"]
+)
+def test_supervisor_starts_its_workers_before_it_loads_what_they_do_not_need(package: str):
+    needed = "import imfast.cli.serve, imfast.supervisor.opened, imfast._engine"
+    assert package not in loaded_by(needed)
+
+
+def test_zygote_is_started_before_the_configuration_is_loaded():
+    assert not {"pydantic", "orjson"} & loaded_by("import imfast.supervisor.zygote")
