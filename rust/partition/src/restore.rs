@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::archive::{Archive, StateKey};
 use crate::config::PartitionConfig;
-use crate::conversation::Conversation;
+use crate::conversation::{Conversation, Shape};
 use crate::gather::Gather;
 use crate::state::{AckKey, Device, State};
 use crate::state_keys::{self as keys, Fields, tag};
@@ -87,6 +87,10 @@ pub(crate) fn restore(
 }
 
 impl State {
+    fn known_tenant(&self, index: u32) -> Option<u32> {
+        ((index as usize) < self.tenants.len()).then_some(index)
+    }
+
     /// One piece of state; none where it does not fit.
     fn restore_one(&mut self, key: StateKey, value: &[u8]) -> Option<()> {
         let (tag, a, b, c) = key.parts();
@@ -94,13 +98,20 @@ impl State {
         match tag {
             tag::TENANT => (self.intern_tenant(value) == a).then_some(()),
             tag::USER => {
-                let tenant = fields.short()?;
+                let tenant = self.known_tenant(fields.short()?)?;
                 let name = fields.rest()?;
                 (self.intern_user(tenant, name) == a).then_some(())
             }
             tag::CONVERSATION => {
-                let tenant = fields.short()?;
+                let tenant = self.known_tenant(fields.short()?)?;
                 let shape = fields.shape()?;
+                let users = match shape {
+                    Shape::Direct { a, b } => [Some(a), Some(b)],
+                    Shape::Group { owner, .. } => [owner, None],
+                };
+                for user in users.into_iter().flatten() {
+                    self.known_user(user)?;
+                }
                 let id = fields.rest()?;
                 let is_next = a as usize == self.conversation_count();
                 if !is_next || self.find_conversation(tenant, id).is_some() {
@@ -116,9 +127,7 @@ impl State {
             }
             tag::MEMBER => {
                 let member = fields.member()?;
-                if member.user as usize >= self.user_count() {
-                    return None;
-                }
+                self.known_user(member.user)?;
                 let members = &mut self.known_conversation(a)?.members;
                 if members.all().len() != b as usize || members.find(member.user).is_some() {
                     return None;

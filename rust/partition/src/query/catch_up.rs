@@ -232,10 +232,10 @@ fn merge(
     max_bytes: usize,
 ) -> io::Result<()> {
     // What an even share of the page would be, so that many runs are not read far ahead.
-    let share = (max_rows / runs.len().max(1)) as u64 + 1;
+    let share = (max_rows / runs.len().max(1)) as u64;
     let mut heap = BinaryHeap::with_capacity(runs.len());
     for (place, run) in runs.iter_mut().enumerate() {
-        run.at_once = share.min(READ_AT_ONCE_MAX);
+        run.at_once = share.clamp(1, READ_AT_ONCE_MAX);
         if let Some(row) = run.peek(max_bytes)? {
             heap.push(Reverse((row.position, place)));
         }

@@ -5,9 +5,12 @@
     reason = "shared by test binaries of which each uses another part"
 )]
 
+pub mod archive;
 pub mod commands;
 pub mod model;
+pub mod operations;
 pub mod sequencer;
+pub mod tiered;
 
 use std::collections::VecDeque;
 

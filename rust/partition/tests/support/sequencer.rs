@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use imfast_partition::archive::{ArchivedKey, Reached};
+
 #[derive(Debug, Clone, Copy)]
 struct First {
     payload: u64,
@@ -20,6 +22,26 @@ pub struct Sequencer {
 }
 
 impl Sequencer {
+    /// As of what an archive reached, with its keys.
+    pub fn restored(reached: Reached, heads: &[u64], keys: &[ArchivedKey]) -> Self {
+        let keys = keys.iter().map(|key| {
+            let first = First {
+                payload: key.payload,
+                seq: key.seq,
+                message_id: key.message_id,
+                position: key.position,
+                time_ms: key.time_ms,
+            };
+            ((key.key_high, key.key_low), first)
+        });
+        Self {
+            heads: (0..).zip(heads.iter().copied()).collect(),
+            keys: keys.collect(),
+            position: reached.position,
+            message_id: reached.message_id,
+        }
+    }
+
     /// Numbers a buffer of 64-byte records in place.
     pub fn number(&mut self, records: &mut [u8]) {
         assert_eq!(records.len() % 64, 0);
