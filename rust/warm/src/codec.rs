@@ -1,4 +1,4 @@
-//! Keys and values of the three trees, as bytes. Keys are big-endian, so that bytes order like
+//! Keys and values of the trees, as bytes. Keys are big-endian, so that bytes order like
 //! numbers; values little-endian.
 
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use imfast_partition::RowKind;
 use imfast_partition::archive::{ArchivedRow, Reached, StateKey};
 
-use crate::key_files::KeyFile;
+use crate::append_files::Part;
 
 const META_VERSION: u8 = 1;
 const MESSAGE: u8 = 0;
@@ -19,8 +19,10 @@ pub(crate) const META_KEY: [u8; 13] = [0; 13];
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Meta {
     pub(crate) reached: Reached,
+    /// Files of places, oldest first.
+    pub(crate) places: Vec<Part>,
     /// Files of idempotency keys, oldest first.
-    pub(crate) key_files: Vec<KeyFile>,
+    pub(crate) keys: Vec<Part>,
 }
 
 pub(crate) fn row_key(conversation: u32, seq: u64) -> [u8; 12] {
@@ -28,10 +30,6 @@ pub(crate) fn row_key(conversation: u32, seq: u64) -> [u8; 12] {
     key[..4].copy_from_slice(&conversation.to_be_bytes());
     key[4..].copy_from_slice(&seq.to_be_bytes());
     key
-}
-
-pub(crate) fn place_key(position: u64) -> [u8; 8] {
-    position.to_be_bytes()
 }
 
 /// Position, ordinal, kind, bytes. Replaces what `into` holds.
@@ -66,43 +64,27 @@ pub(crate) fn row(key: &[u8], value: &[u8]) -> Option<ArchivedRow> {
     })
 }
 
-/// Conversation and seq of the row at a position.
-pub(crate) fn place_value(conversation: u32, seq: u64) -> [u8; 12] {
-    let mut value = [0; 12];
-    value[..4].copy_from_slice(&conversation.to_le_bytes());
-    value[4..].copy_from_slice(&seq.to_le_bytes());
-    value
-}
-
-/// (position, conversation, seq).
-pub(crate) fn place(key: &[u8], value: &[u8]) -> Option<(u64, u32, u64)> {
-    let (conversation, seq) = value.split_first_chunk::<4>()?;
-    Some((
-        u64::from_be_bytes(key.try_into().ok()?),
-        u32::from_le_bytes(*conversation),
-        u64::from_le_bytes(seq.try_into().ok()?),
-    ))
-}
-
 pub(crate) fn state_key(key: &[u8]) -> Option<StateKey> {
     Some(StateKey(key.try_into().ok()?))
 }
 
 impl Meta {
+    /// A version, the numbers of what was reached, and the number of files of places before those
+    /// and the files of keys.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let reached = &self.reached;
-        let mut bytes = vec![META_VERSION];
-        for number in [
+        let numbers = [
             reached.position,
             reached.time_ms,
             reached.message_id,
             reached.keys_from,
-        ] {
+            self.places.len() as u64,
+        ];
+        let parts = self.places.iter().chain(&self.keys);
+        let parts = parts.flat_map(|part| [part.first_position, part.bytes]);
+        let mut bytes = vec![META_VERSION];
+        for number in numbers.into_iter().chain(parts) {
             bytes.extend_from_slice(&number.to_le_bytes());
-        }
-        for file in &self.key_files {
-            bytes.extend_from_slice(&file.first_position.to_le_bytes());
-            bytes.extend_from_slice(&file.bytes.to_le_bytes());
         }
         bytes
     }
@@ -115,10 +97,16 @@ impl Meta {
             return None;
         };
         let numbers: Vec<u64> = numbers.iter().map(|n| u64::from_le_bytes(*n)).collect();
-        let (&[position, time_ms, message_id, keys_from], files) = numbers.split_first_chunk()?;
-        let (files, []) = files.as_chunks::<2>() else {
+        let (&[position, time_ms, message_id, keys_from, places], parts) =
+            numbers.split_first_chunk()?;
+        let (parts, []) = parts.as_chunks::<2>() else {
             return None;
         };
+        let part = |&[first_position, bytes]: &[u64; 2]| Part {
+            first_position,
+            bytes,
+        };
+        let (places, keys) = parts.split_at_checked(places as usize)?;
         Some(Self {
             reached: Reached {
                 position,
@@ -126,13 +114,8 @@ impl Meta {
                 message_id,
                 keys_from,
             },
-            key_files: files
-                .iter()
-                .map(|&[first_position, bytes]| KeyFile {
-                    first_position,
-                    bytes,
-                })
-                .collect(),
+            places: places.iter().map(part).collect(),
+            keys: keys.iter().map(part).collect(),
         })
     }
 }
@@ -142,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_and_places_survive_the_way_through_bytes() {
+    fn rows_survive_the_way_through_bytes() {
         for kind in [RowKind::Message, RowKind::Event] {
             let given = ArchivedRow {
                 conversation: 0x0102_0304,
@@ -159,7 +142,6 @@ mod tests {
                 Some(given)
             );
         }
-        assert_eq!(place(&place_key(5), &place_value(6, 7)), Some((5, 6, 7)));
     }
 
     #[test]
@@ -175,6 +157,10 @@ mod tests {
 
     #[test]
     fn meta_is_read_back_and_half_of_it_refused() {
+        let part = |first_position| Part {
+            first_position,
+            bytes: 80,
+        };
         let meta = Meta {
             reached: Reached {
                 position: 9,
@@ -182,19 +168,14 @@ mod tests {
                 message_id: 7,
                 keys_from: 6,
             },
-            key_files: vec![KeyFile {
-                first_position: 1,
-                bytes: 80,
-            }],
+            places: vec![part(1), part(2)],
+            keys: vec![part(3)],
         };
         let bytes = meta.encode();
         assert_eq!(Meta::decode(&bytes), Some(meta));
         for length in 0..bytes.len() {
             let found = Meta::decode(&bytes[..length]);
-            assert!(
-                found.is_none_or(|meta| meta.key_files.is_empty()),
-                "{length}"
-            );
+            assert!(found.is_none_or(|meta| meta.keys.is_empty()), "{length}");
         }
     }
 }

@@ -21,12 +21,14 @@ pub(crate) fn refused(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, what)
 }
 
-/// The system's answer with its place; a file that is missing or too short is damage.
+/// The system's answer with its place. A file that is missing or too short is damage, and so is an
+/// offset that no file has.
 pub(crate) fn at(place: &Path, error: &io::Error) -> io::Error {
     match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => {
-            damaged(place, error)
-        }
+        io::ErrorKind::NotFound
+        | io::ErrorKind::UnexpectedEof
+        | io::ErrorKind::InvalidInput
+        | io::ErrorKind::InvalidData => damaged(place, error),
         kind => io::Error::new(kind, format!("{}: {error}", place.display())),
     }
 }

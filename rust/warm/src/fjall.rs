@@ -1,5 +1,7 @@
-//! The archive on disk: three trees, files of keys, and the flip that makes a chunk count.
+//! The archive on disk: trees of rows and state, files of places and keys, and the flip that makes
+//! a chunk count.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::ops::Range;
@@ -9,12 +11,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use imfast_partition::archive::{Archive, ArchivedKey, ArchivedRow, Reached, Settled, StateKey};
 use lsm_tree::{Cache, DescriptorTable};
 
-use crate::codec::{self, META_KEY, Meta, place_key, place_value, row_key};
+use crate::append_files::AppendFiles;
+use crate::codec::{self, META_KEY, Meta, row_key};
 use crate::error::damaged;
 use crate::home::{Home, TREES};
-use crate::key_files::KeyFiles;
 use crate::memory::{check_order, stored};
+use crate::places::Place;
 use crate::tree::{Order, Shared, Tree};
+use crate::{keys, places};
 
 /// Runs of level 0 above which rows are compacted before more come: reads look into each of them.
 const UNSORTED_RUNS_MAX: usize = 24;
@@ -48,17 +52,17 @@ pub struct FjallArchive {
 /// What readers see; replaced as a whole by a flip.
 struct View {
     trees: Arc<Trees>,
+    places: AppendFiles,
     reached: Reached,
 }
 
 struct Trees {
-    places: Tree,
     rows: Tree,
     state: Tree,
 }
 
 struct Writer {
-    keys: KeyFiles,
+    keys: AppendFiles,
     /// A change has begun and not ended well: what is on disk is looked at anew before the next.
     unsure: bool,
 }
@@ -156,12 +160,21 @@ impl Archive for FjallArchive {
         check_order(&view.reached, chunk)?;
         writer.unsure = true;
         while view.trees.rows.unsorted_runs() > UNSORTED_RUNS_MAX && view.trees.rows.compact()? {}
+        // Places come first: they tell which rows a chunk that is not flipped may leave.
+        let mut places = view.places.clone();
+        places::append(&mut places, &chunk.places)?;
         view.trees.write_rows(chunk)?;
-        writer.keys.append(&chunk.keys)?;
+        keys::append(&mut writer.keys, &chunk.keys)?;
         writer.keys.forget_before(chunk.reached.keys_from);
-        view.trees.flip(chunk, &writer.keys)?;
+        let meta = Meta {
+            reached: chunk.reached,
+            places: places.parts().to_vec(),
+            keys: writer.keys.parts().to_vec(),
+        };
+        view.trees.flip(chunk, &meta)?;
         self.show(View {
             trees: Arc::clone(&view.trees),
+            places,
             reached: chunk.reached,
         });
         writer.unsure = false;
@@ -174,7 +187,7 @@ impl Archive for FjallArchive {
         let mut writer = self.writer()?;
         let trees = Arc::clone(&self.view().trees);
         writer.unsure = true;
-        let did = trees.rows.compact()? || trees.state.compact()? || trees.places.compact()?;
+        let did = trees.rows.compact()? || trees.state.compact()?;
         writer.unsure = false;
         Ok(did)
     }
@@ -212,15 +225,7 @@ impl Archive for FjallArchive {
         positions: Range<u64>,
         each: &mut dyn FnMut(u64, u32, u64) -> bool,
     ) -> io::Result<()> {
-        let view = self.view();
-        let end = positions.end.min(view.reached.position.saturating_add(1));
-        let range = place_key(positions.start)..place_key(end);
-        let places = &view.trees.places;
-        places.range(range, Order::Ascending, |key, value| {
-            let (position, conversation, seq) = codec::place(key, value)
-                .ok_or_else(|| damaged(self.home.dir(), "an entry is not a place"))?;
-            Ok(each(position, conversation, seq))
-        })
+        places::read(&self.view().places, positions, each)
     }
 
     fn state(&self, each: &mut dyn FnMut(StateKey, &[u8])) -> io::Result<()> {
@@ -239,7 +244,7 @@ impl Archive for FjallArchive {
 
     fn keys(&self) -> io::Result<Vec<ArchivedKey>> {
         let writer = self.writer()?;
-        writer.keys.read(self.view().reached.keys_from)
+        keys::read(&writer.keys, self.view().reached.keys_from)
     }
 }
 
@@ -253,15 +258,7 @@ impl fmt::Debug for FjallArchive {
 }
 
 impl Trees {
-    /// Places and rows of a chunk. Places come first: they tell which rows a chunk that was not
-    /// flipped may have left.
     fn write_rows(&self, chunk: &Settled) -> io::Result<()> {
-        self.places.ingest(|writing| {
-            for &(position, conversation, seq) in &chunk.places {
-                writing.put(&place_key(position), &place_value(conversation, seq))?;
-            }
-            Ok(())
-        })?;
         self.rows.ingest(|writing| {
             let mut value = Vec::new();
             for row in &chunk.rows {
@@ -273,11 +270,7 @@ impl Trees {
     }
 
     /// The state and, in the same change, how far everything now goes.
-    fn flip(&self, chunk: &Settled, keys: &KeyFiles) -> io::Result<()> {
-        let meta = Meta {
-            reached: chunk.reached,
-            key_files: keys.files().to_vec(),
-        };
+    fn flip(&self, chunk: &Settled, meta: &Meta) -> io::Result<()> {
         self.state.ingest(|writing| {
             writing.put(&META_KEY, &meta.encode())?;
             for (key, value) in &chunk.state {
@@ -290,38 +283,23 @@ impl Trees {
         })
     }
 
-    /// Removes what a chunk left that came to no flip.
-    fn cut_behind(&self, reached: u64) -> io::Result<()> {
-        let mut positions = Vec::new();
-        let mut rows = Vec::new();
-        let range = place_key(reached.saturating_add(1))..place_key(u64::MAX);
-        self.places.range(range, Order::Ascending, |key, value| {
-            if let Some((position, conversation, seq)) = codec::place(key, value) {
-                positions.push(position);
-                rows.push(row_key(conversation, seq));
-            }
-            Ok(true)
-        })?;
-        if positions.is_empty() {
+    /// Removes the rows of a chunk that came to no flip.
+    fn remove_rows(&self, places: &[Place]) -> io::Result<()> {
+        if places.is_empty() {
             return Ok(());
         }
-        rows.sort_unstable();
-        rows.dedup();
+        let key = |&(_, conversation, seq): &Place| row_key(conversation, seq);
+        let keys: BTreeSet<[u8; 12]> = places.iter().map(key).collect();
         self.rows
-            .ingest(|writing| rows.iter().try_for_each(|key| writing.remove(key)))?;
-        self.places.ingest(|writing| {
-            let mut keys = positions.iter().map(|position| place_key(*position));
-            keys.try_for_each(|key| writing.remove(&key))
-        })
+            .ingest(|writing| keys.iter().try_for_each(|key| writing.remove(key)))
     }
 }
 
 /// Opens what is on disk and brings it back to the last flip.
-fn load(home: &Home, options: OpenOptions) -> io::Result<(View, KeyFiles)> {
+fn load(home: &Home, options: OpenOptions) -> io::Result<(View, AppendFiles)> {
     let shared = shared(options);
-    let [places, rows, state] = TREES.map(|name| Tree::open(&home.dir().join(name), &shared));
+    let [rows, state] = TREES.map(|name| Tree::open(&home.dir().join(name), &shared));
     let trees = Trees {
-        places: places?,
         rows: rows?,
         state: state?,
     };
@@ -330,10 +308,14 @@ fn load(home: &Home, options: OpenOptions) -> io::Result<(View, KeyFiles)> {
             .ok_or_else(|| damaged(home.dir(), "the entry of the last flip cannot be read"))?,
         None => Meta::default(),
     };
-    let keys = KeyFiles::open(home.dir(), meta.key_files)?;
-    trees.cut_behind(meta.reached.position)?;
+    let places = places::files(home.dir(), meta.places);
+    let keys = keys::files(home.dir(), meta.keys);
+    trees.remove_rows(&places::parse(&places.behind()?))?;
+    places.settle()?;
+    keys.settle()?;
     let view = View {
         trees: Arc::new(trees),
+        places,
         reached: meta.reached,
     };
     Ok((view, keys))

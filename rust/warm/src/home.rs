@@ -11,7 +11,7 @@ const FORMAT: &str = "format";
 const FORMAT_TEXT: &str = "imfast archive 1\n";
 
 /// Directories of the trees.
-pub(crate) const TREES: [&str; 3] = ["places", "rows", "state"];
+pub(crate) const TREES: [&str; 2] = ["rows", "state"];
 
 /// The directory, locked for as long as this lives. A killed process frees the lock.
 #[derive(Debug)]

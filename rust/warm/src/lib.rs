@@ -1,8 +1,8 @@
 //! The warm store of one partition: what left memory, in fjall's LSM trees behind the fold.
 //!
 //! ```text
-//! Chunk ─▶ Applier's thread: settle ─▶ places ─▶ rows ─▶ keys' file ─▶ state + meta: the flip
-//!                                      └───────── each sorted, synced ────────┘
+//! Chunk ─▶ Applier's thread: settle ─▶ places ─▶ rows ─▶ keys ─▶ state + meta: the flip
+//!                                      (file)    (tree)  (file)  (tree)      each synced
 //! ```
 //!
 //! [`FjallArchive`] is the store on disk, [`MemoryArchive`] the same contract without one,
@@ -11,14 +11,16 @@
 //! Nothing here is the truth: the log is. A store that is damaged says so with
 //! `io::ErrorKind::InvalidData`, is moved aside and made again by a replay.
 
+mod append_files;
 mod applier;
 mod codec;
 mod error;
 mod fjall;
 mod home;
-mod key_files;
+mod keys;
 mod manifest;
 mod memory;
+mod places;
 mod tree;
 
 pub use applier::Applier;

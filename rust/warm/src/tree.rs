@@ -140,8 +140,9 @@ impl Tree {
             .with_l0_threshold(LEVEL_0_RUNS)
             .with_table_target_size(TABLE_BYTES);
         let before = self.versions.get();
+        // Readers hold on to what they look at: nobody needs what the new version replaces.
         guarded(&self.path, || {
-            self.inner.compact(Arc::new(strategy), before)
+            self.inner.compact(Arc::new(strategy), before + 1)
         })?;
         Ok(self.versions.get() != before)
     }
