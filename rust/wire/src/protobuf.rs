@@ -93,7 +93,19 @@ impl<'a> Reader<'a> {
     }
 
     /// A bare varint, as used for lengths between frames.
+    #[inline]
     pub fn varint(&mut self) -> Result<u64, Malformed> {
+        match self.input.get(self.offset) {
+            Some(&byte) if byte < 0x80 => {
+                self.offset += 1;
+                Ok(u64::from(byte))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    /// One of several bytes, or none at all.
+    fn long_varint(&mut self) -> Result<u64, Malformed> {
         let start = self.offset;
         let mut value = 0u64;
         for shift in 0..10u32 {
@@ -116,6 +128,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next field, or `None` at the end of the message.
+    #[inline]
     pub fn field(&mut self) -> Result<Option<(u32, Value<'a>)>, Malformed> {
         if self.offset == self.input.len() {
             return Ok(None);
@@ -141,6 +154,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next `length` bytes.
+    #[inline]
     pub fn take(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
         let left = self.input.len() - self.offset;
         if length > left {
@@ -167,15 +181,33 @@ pub fn varint_len(value: u64) -> usize {
 }
 
 /// Appends a bare varint.
-pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
+#[inline]
+pub fn put_varint(out: &mut Vec<u8>, value: u64) {
+    if value < 0x80 {
+        out.push(value as u8);
+    } else {
+        put_long_varint(out, value);
     }
-    out.push(value as u8);
+}
+
+/// Appends one of several bytes, all of them at once.
+fn put_long_varint(out: &mut Vec<u8>, mut value: u64) {
+    let mut bytes = [0; 10];
+    let mut length = 0;
+    for byte in &mut bytes {
+        length += 1;
+        *byte = value as u8 | 0x80;
+        value >>= 7;
+        if value == 0 {
+            *byte &= 0x7f;
+            break;
+        }
+    }
+    out.extend_from_slice(&bytes[..length]);
 }
 
 /// Appends a varint field; 0 is proto3's default and is left out.
+#[inline]
 pub fn put_number(out: &mut Vec<u8>, field: u32, value: u64) {
     if value != 0 {
         put_varint(out, u64::from(field << 3));
@@ -184,6 +216,7 @@ pub fn put_number(out: &mut Vec<u8>, field: u32, value: u64) {
 }
 
 /// Appends a length-delimited field; an empty one is left out.
+#[inline]
 pub fn put_bytes(out: &mut Vec<u8>, field: u32, value: &[u8]) {
     if !value.is_empty() {
         put_message(out, field, value);
@@ -191,6 +224,7 @@ pub fn put_bytes(out: &mut Vec<u8>, field: u32, value: &[u8]) {
 }
 
 /// Appends a length-delimited field even when it is empty: a chosen `oneof` member, an element of a list.
+#[inline]
 pub fn put_message(out: &mut Vec<u8>, field: u32, value: &[u8]) {
     put_varint(out, u64::from(field << 3 | 2));
     put_varint(out, value.len() as u64);
@@ -198,6 +232,7 @@ pub fn put_message(out: &mut Vec<u8>, field: u32, value: &[u8]) {
 }
 
 /// Appends a nested message written by `write`.
+#[inline]
 pub fn put_nested(out: &mut Vec<u8>, field: u32, write: impl FnOnce(&mut Vec<u8>)) {
     put_varint(out, u64::from(field << 3 | 2));
     put_delimited(out, write);
@@ -205,11 +240,21 @@ pub fn put_nested(out: &mut Vec<u8>, field: u32, write: impl FnOnce(&mut Vec<u8>
 
 /// Appends a length and then what `write` writes. The length is known only afterwards, so the
 /// payload is moved in the case that its length needs more than one byte.
+#[inline]
 pub fn put_delimited(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     let at = out.len();
     out.push(0);
     write(out);
     let length = (out.len() - at - 1) as u64;
+    if length < 0x80 {
+        out[at] = length as u8;
+        return;
+    }
+    put_length(out, at, length);
+}
+
+/// Puts `length`, of two bytes or more, where `at` has room for one.
+fn put_length(out: &mut Vec<u8>, at: usize, length: u64) {
     let extra = varint_len(length) - 1;
     if extra > 0 {
         let end = out.len();
