@@ -45,6 +45,8 @@ fn number(digits: &[u8]) -> Option<u64> {
 /// Makes sends.
 pub(crate) struct Messages {
     body: String,
+    /// What the body begins with.
+    stamp: Option<Stamp>,
     /// Whether messages are ephemeral.
     pub ephemeral: bool,
     /// Begins every key; none: sends have no keys.
@@ -59,6 +61,7 @@ impl Messages {
             .then(|| format!("{:x}", crate::measure::now_ns()));
         Self {
             body: "x".repeat(options.body_bytes),
+            stamp: None,
             ephemeral: options.ephemeral,
             run,
             made: 0,
@@ -68,7 +71,8 @@ impl Messages {
     /// The next send to `to`, as request `id`.
     pub(crate) fn next<'a>(&'a mut self, id: u64, to: Target<'a>, stamp: Stamp) -> ClientFrame<'a> {
         self.made += 1;
-        if self.body.len() >= STAMP_BYTES {
+        if self.body.len() >= STAMP_BYTES && self.stamp != Some(stamp) {
+            self.stamp = Some(stamp);
             let Stamp {
                 at_ns,
                 sender,
