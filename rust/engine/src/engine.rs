@@ -16,6 +16,7 @@ use crate::groups::{Groups, Slice};
 use crate::io::{Io, IoLimits};
 use crate::links::Links;
 use crate::owner::Owned;
+use crate::peers::Peers;
 use crate::requests::Request;
 use crate::slab::Handle;
 use crate::stats;
@@ -62,6 +63,7 @@ pub struct Engine {
     pub(crate) system: System,
     pub(crate) io: Io,
     pub(crate) users: Users,
+    pub(crate) peers: Peers,
     pub(crate) groups: Groups,
     pub(crate) collapse: Collapse,
     pub(crate) routes: Arc<RouteTable>,
@@ -143,6 +145,7 @@ impl Engine {
         Ok(Self {
             io: Io::new(poller, limits),
             users: Users::default(),
+            peers: Peers::default(),
             groups: Groups::new(config.coalesce),
             collapse: Collapse::default(),
             route_writer: imfast_routes::RouteWriter::new(

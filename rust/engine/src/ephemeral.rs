@@ -53,7 +53,9 @@ impl Engine {
         };
         let conversation = message.conversation;
         let workers = |key| self.routes.workers(key).0;
-        let mask = if let Some((a, b)) = direct {
+        let mask = if let Some([a, b]) = message.routes {
+            workers(a) | workers(b)
+        } else if let Some((a, b)) = direct {
             workers(self.routes.user_key(message.tenant, a.as_bytes()))
                 | workers(self.routes.user_key(message.tenant, b.as_bytes()))
         } else {
@@ -138,6 +140,8 @@ pub(crate) struct Ephemeral<'a> {
     pub peer: &'a str,
     /// Fields 6 to 13 of a `Message`.
     pub content: &'a [u8],
+    /// Keys of `user` and `peer` in the route table, where they are known already.
+    pub routes: Option<[u64; 2]>,
 }
 
 impl<'a> Ephemeral<'a> {

@@ -7,6 +7,7 @@ use crate::engine::Engine;
 use crate::ephemeral::Ephemeral;
 use crate::links::Kind;
 use crate::origin::{Origin, Sender, Waiter};
+use crate::peers::Peer;
 use crate::query::{Query, QueryKind};
 use crate::slab::Handle;
 use imfast_partition::Incoming;
@@ -17,6 +18,7 @@ use imfast_wire::frames::id;
 use imfast_wire::frames::proto;
 use imfast_wire::frames::server::{List, ServerBody, ServerFrame, Summary};
 use std::borrow::Cow;
+use std::rc::Rc;
 
 impl Engine {
     /// Serves a `send`.
@@ -34,19 +36,19 @@ impl Engine {
         let Some(user) = self.user_of(handle.slot) else {
             return Err((&codes::NOT_CONNECTED, Cow::Borrowed("")));
         };
-        let user_key = std::rc::Rc::clone(&user.key);
+        let user_key = Rc::clone(&user.key);
         let (tenant, user) = user_key.split_once('\0').unwrap_or(("", &user_key));
-        let derived;
-        let (conversation, peer) = match &send.to {
-            Target::User(peer) => {
-                derived = id::direct_conversation(tenant, user, peer);
-                (derived.as_str(), peer.as_ref())
-            }
-            Target::Group(conversation) | Target::Conversation(conversation) => {
-                (conversation.as_ref(), "")
+        let known = match &send.to {
+            Target::User(peer) => Some(self.way_to(&user_key, peer)),
+            Target::Group(_) | Target::Conversation(_) => None,
+        };
+        let (conversation, peer, partition) = match (&known, &send.to) {
+            (Some(known), _) => (&*known.conversation, &*known.name, known.partition),
+            (None, Target::User(id) | Target::Group(id) | Target::Conversation(id)) => {
+                let partition = id::partition_of(tenant, id.as_ref(), self.partitions());
+                (id.as_ref(), "", partition)
             }
         };
-        let partition = id::partition_of(tenant, conversation, self.partitions());
         let here = self.owns(partition);
         if send.ephemeral && here {
             let sender = Sender {
@@ -62,6 +64,7 @@ impl Engine {
                 conversation,
                 peer,
                 content: &content,
+                routes: known.as_ref().map(|known| known.routes),
             };
             self.send_ephemeral(partition, &message, sender, Origin::Here(waiter));
             self.io.pool.give(content);
@@ -91,6 +94,23 @@ impl Engine {
             self.submit(partition, command, waiter);
         }
         Ok(())
+    }
+
+    /// The direct conversation of a user here, by its scoped key, with another one.
+    fn way_to(&mut self, user_key: &Rc<str>, peer: &str) -> Rc<Peer> {
+        if let Some(known) = self.peers.find(user_key, peer) {
+            return known;
+        }
+        let (tenant, user) = user_key.split_once('\0').unwrap_or(("", user_key));
+        let conversation = id::direct_conversation(tenant, user, peer);
+        let route = |name: &str| self.routes.user_key(tenant.as_bytes(), name.as_bytes());
+        self.peers.remember(Peer {
+            user: Rc::clone(user_key),
+            name: peer.into(),
+            partition: id::partition_of(tenant, &conversation, self.partitions()),
+            conversation: conversation.into(),
+            routes: [route(user), route(peer)],
+        })
     }
 
     /// Gives a command to its partition's owner.

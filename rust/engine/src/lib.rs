@@ -24,6 +24,7 @@ mod links;
 pub mod micro;
 mod origin;
 mod owner;
+mod peers;
 mod query;
 mod rates;
 mod recovery;

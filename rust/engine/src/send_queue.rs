@@ -63,6 +63,8 @@ pub(crate) enum Progress {
 #[derive(Default)]
 pub(crate) struct BufferPool {
     free: Vec<Vec<u8>>,
+    /// Capacities of `free` together.
+    free_bytes: usize,
     #[expect(
         clippy::vec_box,
         reason = "a connection holds the box, and that is what is reused"
@@ -73,17 +75,33 @@ pub(crate) struct BufferPool {
 /// Places of a ring that is kept for reuse, as much memory as a buffer that is pooled; one that grew
 /// more in a burst goes back to the allocator.
 const RING: usize = POOLED / size_of::<Chunk>();
-/// Buffers kept after a burst; the rest goes back to the allocator.
-const POOL_KEEPS: usize = 256;
+/// The same where more than this many are kept already.
+const RINGS: usize = 256;
+const RING_OF_MANY: usize = RING / 8;
+/// What is kept after a burst, of buffers and of queues; the rest goes back to the allocator. A tick
+/// in which each of a thousand connections has something is no burst.
+const POOL_KEEPS: usize = 2048;
+const POOL_KEEPS_BYTES: usize = 8 << 20;
+/// Capacity of a new buffer: room for some answers before it grows.
+const FRESH: usize = 512;
 
 impl BufferPool {
     pub(crate) fn take(&mut self) -> Vec<u8> {
-        self.free.pop().unwrap_or_default()
+        let Some(buffer) = self.free.pop() else {
+            return Vec::with_capacity(FRESH);
+        };
+        self.free_bytes -= buffer.capacity();
+        buffer
     }
 
     pub(crate) fn give(&mut self, mut buffer: Vec<u8>) {
-        if buffer.capacity() <= POOLED && self.free.len() < POOL_KEEPS {
+        let bytes = buffer.capacity();
+        if bytes <= POOLED
+            && self.free.len() < POOL_KEEPS
+            && self.free_bytes + bytes <= POOL_KEEPS_BYTES
+        {
             buffer.clear();
+            self.free_bytes += bytes;
             self.free.push(buffer);
         }
     }
@@ -95,7 +113,8 @@ impl BufferPool {
 
     pub(crate) fn give_queue(&mut self, mut queue: Box<SendQueue>) {
         queue.clear(self);
-        if queue.chunks.capacity() > RING {
+        let few = self.queues.len() < RINGS;
+        if queue.chunks.capacity() > if few { RING } else { RING_OF_MANY } {
             queue.chunks = VecDeque::new();
         }
         if self.queues.len() < POOL_KEEPS {
