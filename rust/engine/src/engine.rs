@@ -262,7 +262,9 @@ impl Engine {
         };
         let mut due = std::mem::take(&mut self.checkpoint_due);
         let held = self.groups.held_until_ms();
-        let mut more = self.groups.run(&mut self.io, slice, &mut due);
+        let completions = &self.completions;
+        let durable = || completions.waiting();
+        let mut more = self.groups.run(&mut self.io, slice, &mut due, durable);
         self.checkpoint_due = due;
         self.wake_for_held_runs(held);
         self.io.flush_dirty();

@@ -112,7 +112,8 @@ impl FanOut {
             deadline: Instant::now(),
             now_ms: 0,
         };
-        self.groups.run(&mut self.io, slice, &mut self.due);
+        self.groups
+            .run(&mut self.io, slice, &mut self.due, || false);
         self.deliveries() - before
     }
 

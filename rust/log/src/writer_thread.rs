@@ -44,6 +44,12 @@ impl Completions {
         into.append(&mut lock(&self.queue));
     }
 
+    /// Whether outcomes are there, as far as can be told without waiting.
+    pub fn waiting(&self) -> bool {
+        let queue = self.queue.try_lock();
+        queue.is_ok_and(|queue| !queue.is_empty())
+    }
+
     fn push(&self, completion: Completion) {
         let mut queue = lock(&self.queue);
         queue.push(completion);

@@ -75,13 +75,22 @@ impl Fixture {
 
     /// Works everything off that is due, and returns the sizes of the writes to each subscriber.
     fn run(&mut self, now_ms: u64) -> Vec<Vec<usize>> {
+        while self.slice(now_ms, || false) {}
+        self.written()
+    }
+
+    fn slice(&mut self, now_ms: u64, durable: impl Fn() -> bool) -> bool {
         let bounds = Slice {
             sockets: usize::MAX,
-            deadline: Instant::now(),
+            deadline: Instant::now() + Duration::from_mins(1),
             now_ms,
         };
         let mut due = Vec::new();
-        while self.groups.run(&mut self.io, bounds, &mut due) {}
+        self.groups.run(&mut self.io, bounds, &mut due, durable)
+    }
+
+    /// The sizes of the writes to each subscriber since the last call.
+    fn written(&self) -> Vec<Vec<usize>> {
         self.peers.iter().map(writes_to).collect()
     }
 
@@ -133,4 +142,24 @@ fn frames_wait_for_others_as_long_as_told_and_no_longer() {
     fixture.append(3);
     assert_eq!(fixture.run(106), nothing);
     assert_eq!(fixture.groups.held_until_ms(), Some(111));
+}
+
+#[test]
+fn a_slice_ends_early_where_a_batch_became_durable_and_what_comes_meanwhile_goes_together() {
+    let subscribers = super::LOOK_SOCKETS + 40;
+    let mut fixture = Fixture::new(Coalesce::Adaptive, subscribers);
+    fixture.append(1);
+    assert!(fixture.slice(0, || true), "some have nothing yet");
+    let written = fixture.written();
+    let (first, rest) = written.split_at(super::LOOK_SOCKETS);
+    assert!(first.iter().all(|sizes| *sizes == [frame_bytes()]));
+    assert!(rest.iter().all(Vec::is_empty));
+    assert_eq!(fixture.groups.lowest_unfinished(0), Some(1));
+    fixture.append(2);
+    fixture.append(3);
+    let written = fixture.run(0);
+    let (first, rest) = written.split_at(super::LOOK_SOCKETS);
+    assert!(first.iter().all(|sizes| *sizes == [2 * frame_bytes()]));
+    let both = [frame_bytes(), 2 * frame_bytes()];
+    assert!(rest.iter().all(|sizes| *sizes == both));
 }

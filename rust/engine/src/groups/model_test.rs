@@ -111,7 +111,7 @@ fn run(seed: u64) {
             deadline: Instant::now(),
             now_ms: 0,
         };
-        let more = groups.run(io, bounds, &mut due);
+        let more = groups.run(io, bounds, &mut due, || false);
         io.flush_dirty();
         more
     };

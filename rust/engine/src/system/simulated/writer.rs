@@ -20,6 +20,10 @@ impl Completions {
         }
     }
 
+    pub(crate) fn waiting(&self) -> bool {
+        !self.queue.borrow().is_empty()
+    }
+
     pub(crate) fn drain(&self, into: &mut Vec<Completion>) {
         into.append(&mut self.queue.borrow_mut());
     }
