@@ -28,7 +28,11 @@ pub(crate) fn run() {
         given = group.slice();
     });
     assert_eq!(given, SUBSCRIBERS * FRAMES);
-    assert!(group.deliveries() == (RUNS + 1) * SUBSCRIBERS * FRAMES);
+    counted("fan_out_delivered_frame", SUBSCRIBERS * FRAMES, || {
+        append(&mut group, &row);
+        group.slice();
+    });
+    assert!(group.deliveries() == (RUNS + 2) * SUBSCRIBERS * FRAMES);
 }
 
 fn append(group: &mut FanOut, row: &[u8]) {
