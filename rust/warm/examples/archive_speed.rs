@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Fills an archive in DIR (made, and left there) by chunks of 65,536 rows of 200 bytes, spread
-//! evenly over the conversations, with a key each and a head for every conversation touched. Pages
+//! evenly over the conversations, with a key each; the heads of the conversations come with them. Pages
 //! are the last 50 rows of a random conversation, read while nothing is applied.
 
 #![expect(
@@ -20,9 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use imfast_partition::RowKind;
-use imfast_partition::archive::{
-    Archive, ArchivedKey, ArchivedRow, Chunk, Reached, Settled, StateKey, StateValue,
-};
+use imfast_partition::archive::{Archive, ArchivedKey, ArchivedRow, Chunk, Reached, Settled};
 use imfast_warm::FjallArchive;
 
 const CHUNK_ROWS: u64 = 65_536;
@@ -143,8 +141,6 @@ impl Load {
                 position: self.position,
                 ..ArchivedKey::default()
             });
-            let head = StateKey::new(1, conversation, 0, 0);
-            chunk.state.push((head, StateValue::Number(seq)));
         }
         chunk.reached = Reached {
             position: self.position,

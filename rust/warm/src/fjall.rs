@@ -49,22 +49,23 @@ pub struct FjallArchive {
     writer: Mutex<Writer>,
 }
 
+/// Held by who changes the archive.
+struct Writer {
+    /// A change has begun and not ended well: what is on disk is looked at anew before the next.
+    unsure: bool,
+}
+
 /// What readers see; replaced as a whole by a flip.
 struct View {
     trees: Arc<Trees>,
     places: AppendFiles,
+    keys: AppendFiles,
     reached: Reached,
 }
 
 struct Trees {
     rows: Tree,
     state: Tree,
-}
-
-struct Writer {
-    keys: AppendFiles,
-    /// A change has begun and not ended well: what is on disk is looked at anew before the next.
-    unsure: bool,
 }
 
 impl FjallArchive {
@@ -89,15 +90,12 @@ impl FjallArchive {
             }
             home.made()?;
         }
-        let (view, keys) = load(&home, options)?;
+        let view = load(&home, options)?;
         Ok(Self {
             home,
             options,
             view: RwLock::new(Arc::new(view)),
-            writer: Mutex::new(Writer {
-                keys,
-                unsure: false,
-            }),
+            writer: Mutex::new(Writer { unsure: false }),
         })
     }
 
@@ -110,18 +108,18 @@ impl FjallArchive {
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
     }
 
-    /// The writing side, sure of what is on disk.
-    fn writer(&self) -> io::Result<MutexGuard<'_, Writer>> {
-        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        if writer.unsure {
-            let (view, keys) = load(&self.home, self.options)?;
-            self.show(view);
-            *writer = Writer {
-                keys,
-                unsure: false,
-            };
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows what is on disk, if that is not sure. Returns whether it was not.
+    fn look_anew(&self, writer: &mut Writer) -> io::Result<bool> {
+        if !writer.unsure {
+            return Ok(false);
         }
-        Ok(writer)
+        self.show(load(&self.home, self.options)?);
+        writer.unsure = false;
+        Ok(true)
     }
 
     fn read_rows(
@@ -155,8 +153,13 @@ impl Archive for FjallArchive {
     }
 
     fn apply(&self, chunk: &Settled) -> io::Result<()> {
-        let mut writer = self.writer()?;
+        let mut writer = self.writer();
+        let looked_anew = self.look_anew(&mut writer)?;
         let view = self.view();
+        if looked_anew && view.reached == chunk.reached {
+            // The flip had come about, and only its last sync had failed.
+            return Ok(());
+        }
         check_order(&view.reached, chunk)?;
         writer.unsure = true;
         while view.trees.rows.unsorted_runs() > UNSORTED_RUNS_MAX && view.trees.rows.compact()? {}
@@ -164,27 +167,30 @@ impl Archive for FjallArchive {
         let mut places = view.places.clone();
         places::append(&mut places, &chunk.places)?;
         view.trees.write_rows(chunk)?;
-        keys::append(&mut writer.keys, &chunk.keys)?;
-        writer.keys.forget_before(chunk.reached.keys_from);
+        let mut keys = view.keys.clone();
+        keys::append(&mut keys, &chunk.keys)?;
+        keys.forget_before(chunk.reached.keys_from);
         let meta = Meta {
             reached: chunk.reached,
             places: places.parts().to_vec(),
-            keys: writer.keys.parts().to_vec(),
+            keys: keys.parts().to_vec(),
         };
         view.trees.flip(chunk, &meta)?;
+        // Files that cannot be removed now are removed at the next opening.
+        let _ = keys.remove_others();
         self.show(View {
             trees: Arc::clone(&view.trees),
             places,
+            keys,
             reached: chunk.reached,
         });
         writer.unsure = false;
-        // The chunk is in. Files that could not be removed now are removed at the next opening.
-        let _ = writer.keys.remove_others();
         Ok(())
     }
 
     fn tidy(&self) -> io::Result<bool> {
-        let mut writer = self.writer()?;
+        let mut writer = self.writer();
+        self.look_anew(&mut writer)?;
         let trees = Arc::clone(&self.view().trees);
         writer.unsure = true;
         let did = trees.rows.compact()? || trees.state.compact()?;
@@ -243,8 +249,10 @@ impl Archive for FjallArchive {
     }
 
     fn keys(&self) -> io::Result<Vec<ArchivedKey>> {
-        let writer = self.writer()?;
-        keys::read(&writer.keys, self.view().reached.keys_from)
+        // Nobody removes files meanwhile.
+        let _writer = self.writer();
+        let view = self.view();
+        keys::read(&view.keys, view.reached.keys_from)
     }
 }
 
@@ -296,7 +304,7 @@ impl Trees {
 }
 
 /// Opens what is on disk and brings it back to the last flip.
-fn load(home: &Home, options: OpenOptions) -> io::Result<(View, AppendFiles)> {
+fn load(home: &Home, options: OpenOptions) -> io::Result<View> {
     let shared = shared(options);
     let [rows, state] = TREES.map(|name| Tree::open(&home.dir().join(name), &shared));
     let trees = Trees {
@@ -313,17 +321,47 @@ fn load(home: &Home, options: OpenOptions) -> io::Result<(View, AppendFiles)> {
     trees.remove_rows(&places::parse(&places.behind()?))?;
     places.settle()?;
     keys.settle()?;
-    let view = View {
+    Ok(View {
         trees: Arc::new(trees),
         places,
+        keys,
         reached: meta.reached,
-    };
-    Ok((view, keys))
+    })
 }
 
 fn shared(options: OpenOptions) -> Shared {
     Shared {
         cache: Arc::new(Cache::with_capacity_bytes(options.cache_bytes)),
         descriptors: Arc::new(DescriptorTable::new(options.files_open_max)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use imfast_partition::archive::Chunk;
+
+    fn chunk(after: u64, position: u64) -> Settled {
+        let chunk = Chunk {
+            after,
+            reached: Reached {
+                position,
+                ..Reached::default()
+            },
+            ..Chunk::default()
+        };
+        chunk.settle()
+    }
+
+    #[test]
+    fn chunk_whose_flip_only_seemed_to_fail_is_in_when_it_comes_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let archive = FjallArchive::open(dir.path()).unwrap();
+        archive.apply(&chunk(0, 5)).unwrap();
+        assert!(archive.apply(&chunk(0, 5)).is_err());
+        archive.writer().unsure = true;
+        archive.apply(&chunk(0, 5)).unwrap();
+        archive.apply(&chunk(5, 6)).unwrap();
+        assert_eq!(archive.reached().position, 6);
     }
 }

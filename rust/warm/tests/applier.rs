@@ -7,12 +7,13 @@
 mod fixture;
 
 use std::io;
-use std::sync::Arc;
+use std::ops::Range;
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use fixture::{History, content, fill};
-use imfast_partition::archive::{Archive, Reached};
+use imfast_partition::archive::{Archive, ArchivedKey, ArchivedRow, Reached, Settled, StateKey};
 use imfast_warm::{Applier, FjallArchive, MemoryArchive};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -32,6 +33,121 @@ fn outcomes(applier: &Applier, woken: &Receiver<()>, count: usize) -> Vec<io::Re
         found.append(&mut applier.take_finished());
     }
     found
+}
+
+/// An archive in memory whose next attempts go wrong, the last of the list first.
+#[derive(Debug, Default)]
+struct Failing {
+    inner: MemoryArchive,
+    next: Mutex<Vec<Attempt>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Attempt {
+    Fails(io::ErrorKind),
+    Panics,
+}
+
+impl Failing {
+    fn new(next: &[Attempt]) -> Arc<Self> {
+        Arc::new(Self {
+            inner: MemoryArchive::new(),
+            next: Mutex::new(next.to_vec()),
+        })
+    }
+}
+
+impl Archive for Failing {
+    fn reached(&self) -> Reached {
+        self.inner.reached()
+    }
+
+    fn apply(&self, chunk: &Settled) -> io::Result<()> {
+        let attempt = self.next.lock().unwrap().pop();
+        match attempt {
+            Some(Attempt::Fails(kind)) => Err(kind.into()),
+            Some(Attempt::Panics) => panic!("as the test asked"),
+            None => self.inner.apply(chunk),
+        }
+    }
+
+    fn row(&self, conversation: u32, seq: u64) -> io::Result<Option<ArchivedRow>> {
+        self.inner.row(conversation, seq)
+    }
+
+    fn rows(
+        &self,
+        conversation: u32,
+        seqs: Range<u64>,
+        each: &mut dyn FnMut(ArchivedRow) -> bool,
+    ) -> io::Result<()> {
+        self.inner.rows(conversation, seqs, each)
+    }
+
+    fn rows_back(
+        &self,
+        conversation: u32,
+        seqs: Range<u64>,
+        each: &mut dyn FnMut(ArchivedRow) -> bool,
+    ) -> io::Result<()> {
+        self.inner.rows_back(conversation, seqs, each)
+    }
+
+    fn places(
+        &self,
+        positions: Range<u64>,
+        each: &mut dyn FnMut(u64, u32, u64) -> bool,
+    ) -> io::Result<()> {
+        self.inner.places(positions, each)
+    }
+
+    fn state(&self, each: &mut dyn FnMut(StateKey, &[u8])) -> io::Result<()> {
+        self.inner.state(each)
+    }
+
+    fn keys(&self) -> io::Result<Vec<ArchivedKey>> {
+        self.inner.keys()
+    }
+}
+
+fn kinds(outcomes: Vec<io::Result<Reached>>) -> Vec<Result<u64, io::ErrorKind>> {
+    let kind = |outcome: io::Result<Reached>| match outcome {
+        Ok(reached) => Ok(reached.position),
+        Err(error) => Err(error.kind()),
+    };
+    outcomes.into_iter().map(kind).collect()
+}
+
+#[test]
+fn chunk_that_fails_is_tried_again_and_each_kind_of_error_told_once() {
+    let full = Attempt::Fails(io::ErrorKind::StorageFull);
+    let archive = Failing::new(&[full, full]);
+    let (applier, woken) = start(archive.clone());
+    let mut history = History::new(8);
+    applier.submit(history.chunk(30));
+    applier.submit(history.chunk(30));
+    let found = kinds(outcomes(&applier, &woken, 3));
+    assert_eq!(found, [Err(io::ErrorKind::StorageFull), Ok(30), Ok(60)]);
+    assert_eq!(archive.reached().position, 60);
+}
+
+#[test]
+fn panic_of_an_archive_is_an_outcome_and_the_chunk_is_tried_again() {
+    let (applier, woken) = start(Failing::new(&[Attempt::Panics]));
+    applier.submit(History::new(8).chunk(30));
+    let found = kinds(outcomes(&applier, &woken, 2));
+    assert_eq!(found, [Err(io::ErrorKind::Other), Ok(30)]);
+}
+
+#[test]
+fn applier_that_waits_to_try_again_ends_at_once() {
+    let failing = [Attempt::Fails(io::ErrorKind::StorageFull); 40];
+    let (applier, woken) = start(Failing::new(&failing));
+    applier.submit(History::new(8).chunk(30));
+    assert!(outcomes(&applier, &woken, 1).remove(0).is_err());
+    let started = Instant::now();
+    drop(applier);
+    assert!(started.elapsed() < PATIENCE);
 }
 
 #[test]
