@@ -11,13 +11,21 @@ def _stop_at_once(_number: int, _frame: object) -> None:
 
 def main() -> None:
     """Enters the command line."""
+    zygote = None
     if sys.argv[1:2] == ["serve"]:
         # The imports below take long enough to be told to stop in the middle of them.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _stop_at_once)
-    from imfast.cli import main as run
+        from imfast.cli.early import start_zygote
 
-    run()
+        zygote = start_zygote(sys.argv)
+    from imfast.cli.group import main as run
+
+    try:
+        run(obj=zygote)
+    finally:
+        if zygote is not None:
+            zygote.close()
 
 
 if __name__ == "__main__":

@@ -64,6 +64,9 @@ def arguments() -> argparse.Namespace:
         "--spare-workers", type=int, default=1, help="of the server; 2 cover the death of all"
     )
     parser.add_argument(
+        "--kinds", nargs="+", choices=KINDS, default=KINDS, help="what is killed, in turn"
+    )
+    parser.add_argument(
         "--seed", type=int, default=None, help="chooses the workers that are killed"
     )
     parser.add_argument("--json", type=Path, default=Path("soak.json"))
@@ -129,7 +132,7 @@ async def kill_in_turn(
             return kills
         await asyncio.sleep(due - time.monotonic())
         homes = [probe.at for probe in probes]
-        one = await kill(service, KINDS[number % len(KINDS)], fate)
+        one = await kill(service, options.kinds[number % len(options.kinds)], fate)
         await asyncio.sleep(max(0.0, one.at + HOME_SECONDS - time.monotonic()))
         for probe, home in zip(probes, homes, strict=True):
             seconds = outage(probe.samples, one.at, time.monotonic() - 1.0, time.monotonic())
@@ -143,7 +146,9 @@ async def kill_in_turn(
 def said(one: Kill) -> str:
     """Write a line about a kill."""
     touched = f"{ms(statistics.median(one.touched))}, worst {ms(max(one.touched))}"
-    others = ms(max(one.others)) if one.others else "none"
+    others = "none"
+    if one.others:
+        others = f"{ms(max(one.others))}, {one.starved:.0%} of the time without a free processor"
     return (
         f"killed {one.kind}: ready after {ms(one.ready_after)}; probes {touched}; others {others}"
     )

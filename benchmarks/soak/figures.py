@@ -33,6 +33,8 @@ class Kill:
     partitions: frozenset[int] = frozenset()
     # Until the ready file named living workers only.
     ready_after: float = 0.0
+    # The share of that time in which the workers that stayed were kept from a processor.
+    starved: float = 0.0
     # Outages of probes that it touched, and of the others.
     touched: list[float] = field(default_factory=list)
     others: list[float] = field(default_factory=list)

@@ -13,13 +13,16 @@ from dataclasses import dataclass, field
 
 import imfast
 from benchmarks.soak.service import Service
-from imfast.client import ConnectionClosedError, IMFastError
+from imfast.client import ConnectionClosedError, IMFastError, Options
 
 __all__ = ["Probe", "Sample", "open_probes"]
 
 EVERY_SECONDS = 0.1
 """Between two sends of a probe."""
 TIMEOUT_SECONDS = 60.0
+KEEN = Options(backoff_cap=0.1)
+"""A client waits ever longer between its attempts to reconnect, for others' sake. A probe does not:
+it is to tell how long the server was away."""
 ATTEMPTS_MAX = 200
 
 
@@ -81,7 +84,7 @@ class Probe:
     async def _connect(self) -> imfast.IMFast:
         # The kernel spreads connections over the workers: the next one may land elsewhere.
         for _ in range(ATTEMPTS_MAX):
-            client = imfast.connect(self.service.url, token=self.token)
+            client = imfast.connect(self.service.url, token=self.token, options=KEEN)
             await client.__aenter__()
             if client.connected.server == self.server:
                 return client

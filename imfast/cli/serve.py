@@ -28,7 +28,7 @@ Exit codes:
 @click.command(epilog=EXIT_CODES)
 @config_flags()
 @click.pass_obj
-def command(zygote: Zygote, /, **flags: Any) -> None:
+def command(zygote: Zygote | None, /, **flags: Any) -> None:
     """Run the server.
 
     Every option can also be set in a TOML file (--config) or in the environment
@@ -36,9 +36,10 @@ def command(zygote: Zygote, /, **flags: Any) -> None:
     KiB, MiB, GiB; times take ms, s, m, h, d.
     """
     from imfast.supervisor.opened import open_server
+    from imfast.supervisor.zygote import Zygote
 
     loaded = load_flags(flags)
-    with open_server(loaded.settings, zygote) as opened:
+    with open_server(loaded.settings, zygote or Zygote()) as opened:
         sys.exit(_serve(loaded, opened))
 
 
@@ -46,15 +47,17 @@ def _serve(loaded: Loaded, opened: Opened) -> int:
     first = opened.first_workers()
 
     # All of these are loaded while the workers start; see imfast.supervisor.opened.
-    import structlog
+    from imfast.observe.lean_structlog import structlog
+    from imfast.observe.logs import configure_logs
+
+    configure_logs(loaded.settings.log_level, loaded.settings.log_format)
+
     import uvloop
 
     from imfast.cli.announce import announce
     from imfast.config.worker_document import STOP_SIGNALS
-    from imfast.observe.logs import configure_logs
     from imfast.supervisor.server import run_server
 
-    configure_logs(loaded.settings.log_level, loaded.settings.log_format)
     for name in loaded.unknown_environment:
         structlog.get_logger(__name__).warning("environment_variable_is_no_option", name=name)
 

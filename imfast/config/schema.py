@@ -104,7 +104,7 @@ class Settings(BaseModel):
         1,
         minimum=0,
         maximum=WORKERS_MAX,
-        when="Waiting replacements of dead workers, about 9 MB each; 0: forked when one dies.",
+        when="Waiting replacements of dead workers, about 7 MB each; 0: forked when one dies.",
     )
     partitions: Count | None = option(
         None,

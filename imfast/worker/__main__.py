@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 
+import imfast.observe.lean_structlog  # noqa: F401 - before whatever loads all of it
 from imfast.config.worker_document import STOP_SIGNALS, WorkerDocument
 from imfast.errors import ExitCode
 from imfast.gateway.authenticate import load_all

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from imfast.cli import main
+from imfast.cli.group import main
 from imfast.supervisor.zygote import Zygote
 
 main(

@@ -13,8 +13,8 @@ from pathlib import Path
 import click.testing
 import pytest
 
-from imfast.cli import main
 from imfast.cli.bench_options import OPTIONS, SCENARIOS, generator_arguments
+from imfast.cli.group import main
 from imfast.config.keys import ensure_development_secret
 from imfast.config.load import load
 

@@ -16,8 +16,8 @@ import pytest
 
 import imfast
 import imfast.client
-from imfast.cli import main
 from imfast.cli.announce import announce
+from imfast.cli.group import main
 from imfast.client import Group, Message, Sent
 from imfast.config.keys import ensure_development_secret, token_key
 from imfast.config.load import load
@@ -128,7 +128,7 @@ def test_serve_refuses_a_bad_option_before_it_touches_anything(
 def test_help_and_token_import_no_server(data_dir: Path):
     program = (
         "import sys\n"
-        "from imfast.cli import main\n"
+        "from imfast.cli.group import main\n"
         f"main(['token', 'alice', '--data-dir', {str(data_dir)!r}], standalone_mode=False)\n"
         "heavy = {'uvloop', 'aiohttp', 'rich', 'imfast.supervisor', 'imfast._engine'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"

@@ -12,7 +12,7 @@ import pytest
 
 import imfast.doctor
 import imfast.doctor.disk
-from imfast.cli import main
+from imfast.cli.group import main
 from imfast.doctor import Readings
 from tests.unit.doctor.test_checks import HEALTHY
 

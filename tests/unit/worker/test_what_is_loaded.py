@@ -17,7 +17,9 @@ def loaded_by(statement: str) -> set[str]:
     return set(run.stdout.split())
 
 
-@pytest.mark.parametrize("package", ["pydantic", "click", "jwt", "cryptography", "aiohttp"])
+@pytest.mark.parametrize(
+    "package", ["pydantic", "click", "jwt", "cryptography", "aiohttp", "rich", "pygments"]
+)
 def test_worker_does_not_load_what_it_does_not_need_to_serve(package: str):
     assert package not in loaded_by("import imfast.worker.__main__")
 
@@ -30,5 +32,12 @@ def test_supervisor_starts_its_workers_before_it_loads_what_they_do_not_need(pac
     assert package not in loaded_by(needed)
 
 
-def test_zygote_is_started_before_the_configuration_is_loaded():
-    assert not {"pydantic", "orjson"} & loaded_by("import imfast.supervisor.zygote")
+@pytest.mark.parametrize("package", ["click", "pydantic", "orjson", "subprocess", "dataclasses"])
+def test_zygote_is_started_before_anything_else_is_loaded(package: str):
+    assert package not in loaded_by("import imfast.cli.early")
+
+
+def test_rich_can_be_loaded_after_structlog_was_loaded_without_it():
+    both = "import imfast.observe.lean_structlog, structlog; lean = structlog.dev.rich is None;"
+    loaded = loaded_by(f"{both} import rich.console; assert lean")
+    assert {"structlog", "rich"} <= loaded
