@@ -86,16 +86,12 @@ impl Conversation {
     }
 
     pub(crate) fn head_position(&self) -> u64 {
-        self.rows
-            .back()
-            .map_or(self.before.position, |row| row.position)
+        self.head_row().position
     }
 
     /// Messages up to and including the head.
     pub(crate) fn head_ordinal(&self) -> u32 {
-        self.rows
-            .back()
-            .map_or(self.before.ordinal, |row| row.ordinal)
+        self.head_row().ordinal
     }
 
     /// The last row that left memory: rows up to its number are in the archive only.
@@ -117,11 +113,12 @@ impl Conversation {
 
     /// Adds the next row. Returns its ordinal.
     pub(crate) fn push(&mut self, bytes: Arc<[u8]>, position: u64, kind: RowKind) -> u32 {
+        let head = self.head_row();
         assert!(
-            position > self.head_position(),
+            position > head.position,
             "rows of a conversation are in position order"
         );
-        let ordinal = self.head_ordinal() + u32::from(kind == RowKind::Message);
+        let ordinal = head.ordinal + u32::from(kind == RowKind::Message);
         self.rows.push_back(Row {
             bytes,
             position,
@@ -129,6 +126,14 @@ impl Conversation {
             kind,
         });
         ordinal
+    }
+
+    fn head_row(&self) -> Head {
+        self.rows.back().map_or(self.before, |row| Head {
+            seq: self.head(),
+            position: row.position,
+            ordinal: row.ordinal,
+        })
     }
 
     /// Lets the oldest row leave memory. Returns its bytes' length, none without a row.

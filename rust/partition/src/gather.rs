@@ -68,11 +68,13 @@ impl Gather {
         self.chunk.row_bytes + self.taken_bytes
     }
 
+    #[inline]
     pub(crate) fn row(&mut self, row: ArchivedRow) {
         self.chunk.row_bytes += row.bytes.len();
         self.chunk.rows.push(row);
     }
 
+    #[inline]
     pub(crate) fn key(&mut self, record: &Record) {
         self.chunk.keys.push(ArchivedKey {
             key_high: record.key_high,
@@ -85,6 +87,7 @@ impl Gather {
         });
     }
 
+    #[inline]
     pub(crate) fn number(&mut self, key: StateKey, number: u64) {
         self.chunk.state.push((key, StateValue::Number(number)));
     }

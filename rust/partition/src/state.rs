@@ -15,6 +15,9 @@ use crate::interner::Interner;
 use crate::outcome::RowKind;
 use crate::state_keys as keys;
 
+/// Room for this many places stays, however few there are.
+const PLACES_KEPT: usize = 1 << 16;
+
 /// One user as the partition knows it. The empty default is a user whom only the batch in flight
 /// knows.
 #[derive(Debug, Default)]
@@ -227,6 +230,9 @@ impl State {
     /// Lets archived rows leave memory, those of the lowest positions first, while the rows take
     /// more than `keep_bytes`. At most `at_most_rows`; returns how many.
     pub(crate) fn evict(&mut self, keep_bytes: usize, at_most_rows: usize) -> usize {
+        if !self.gather.is_on() {
+            return 0;
+        }
         let archived = self.gather.archived();
         let mut gone = 0;
         while self.row_bytes > keep_bytes && gone < at_most_rows {
@@ -239,8 +245,9 @@ impl State {
             self.evicted = place.position;
             gone += 1;
         }
-        if self.places.len() < self.places.capacity() / 4 {
-            self.places.shrink_to(2 * self.places.len());
+        let (length, room) = (self.places.len(), self.places.capacity());
+        if room > PLACES_KEPT && length < room / 4 {
+            self.places.shrink_to(2 * length);
         }
         gone
     }

@@ -2,11 +2,15 @@
 //! is the Cython sequencer's and counted there.
 
 use crate::callgrind::counted;
+use imfast_partition::archive::{Archive, ArchivedKey, ArchivedRow, Reached, Settled, StateKey};
 use imfast_partition::{Incoming, Limits, Partition, PartitionConfig};
 use imfast_wire::frames::id;
 use imfast_wire::protobuf::{put_bytes, put_message};
 use std::collections::VecDeque;
 use std::hint::black_box;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
 
 const BATCH: usize = 256;
 const BATCHES_BEFORE: usize = 16;
@@ -73,23 +77,83 @@ impl Numbers {
     }
 }
 
-pub(crate) fn run() {
-    let mut partition = Partition::new(PartitionConfig {
+fn config() -> PartitionConfig {
+    PartitionConfig {
         partition: 0,
         count: 1,
         layout_generation: 1,
         hash_secret: [7; 16],
         limits: Limits::default(),
-    });
+    }
+}
+
+/// An archive that is empty and is never given anything.
+#[derive(Debug)]
+struct NoArchive;
+
+impl Archive for NoArchive {
+    fn reached(&self) -> Reached {
+        Reached::default()
+    }
+
+    fn apply(&self, _: &Settled) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn row(&self, _: u32, _: u64) -> io::Result<Option<ArchivedRow>> {
+        Ok(None)
+    }
+
+    fn rows(
+        &self,
+        _: u32,
+        _: Range<u64>,
+        _: &mut dyn FnMut(ArchivedRow) -> bool,
+    ) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn rows_back(
+        &self,
+        _: u32,
+        _: Range<u64>,
+        _: &mut dyn FnMut(ArchivedRow) -> bool,
+    ) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn places(&self, _: Range<u64>, _: &mut dyn FnMut(u64, u32, u64) -> bool) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn state(&self, _: &mut dyn FnMut(StateKey, &[u8])) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn keys(&self) -> io::Result<Vec<ArchivedKey>> {
+        Ok(Vec::new())
+    }
+}
+
+pub(crate) fn run() {
+    count("partition_fold_256", Partition::new(config()));
+    let gathering = Partition::restore(config(), Arc::new(NoArchive));
+    let gathering = gathering.expect("an empty archive can be read");
+    count("partition_fold_gathered_256", gathering);
+}
+
+fn count(name: &str, mut partition: Partition<usize>) {
     let mut numbers = Numbers::default();
     // Every conversation is there, and the tables have grown, before counting begins.
     for number in 0..BATCHES_BEFORE {
         fold(&mut partition, &mut numbers, &mut batch(number), number);
     }
+    // The next chunk starts with the room that this one took.
+    black_box(partition.take_chunk(1));
     let mut later: Vec<_> = (BATCHES_BEFORE..BATCHES_BEFORE + BATCHES)
         .map(|number| (number, batch(number)))
         .collect();
-    counted("partition_fold_256", BATCHES * BATCH, || {
+    counted(name, BATCHES * BATCH, || {
         for (number, incoming) in &mut later {
             fold(&mut partition, &mut numbers, incoming, *number);
         }
