@@ -29,6 +29,11 @@ const LOOK_SOCKETS: usize = 64;
 /// and that part of a group: looking costs nothing, but each batch that it finds costs a commit.
 const LOOK_PART: usize = 8;
 
+/// Connections that have answers waiting get them before a fan-out to this many times as many sockets:
+/// their next requests are then on their way during it. For more of them it would be two writes to
+/// too many, of which one can carry both.
+const ANSWERS_PART: usize = 8;
+
 /// How much of the fan-outs one tick does.
 #[derive(Clone, Copy)]
 pub(crate) struct Slice {
@@ -266,6 +271,9 @@ impl Groups {
                 schedule(entry, group, &mut self.active);
             }
         }
+        if io.waiting() * ANSWERS_PART <= self.sockets_ahead() {
+            io.flush_dirty();
+        }
         while let Some(group) = self.active.pop_front() {
             let Some(entry) = self.slab.get_mut(group) else {
                 continue;
@@ -286,6 +294,14 @@ impl Groups {
             }
         }
         !self.active.is_empty()
+    }
+
+    /// Sockets that the next jobs will write to, as far as that matters.
+    fn sockets_ahead(&self) -> usize {
+        const GROUPS: usize = 16;
+        let groups = self.active.iter().take(GROUPS);
+        let sockets = |group: &u32| self.slab.get(*group).map_or(0, |entry| entry.live as usize);
+        groups.map(sockets).sum()
     }
 
     /// Whether open runs wait for more.

@@ -157,6 +157,11 @@ impl Io {
         })
     }
 
+    /// Connections that got something since the last flush.
+    pub(crate) fn waiting(&self) -> usize {
+        self.dirty.len()
+    }
+
     /// Writes what is queued for every connection that got something since the last flush.
     pub(crate) fn flush_dirty(&mut self) {
         while let Some(slot) = self.dirty.pop() {

@@ -163,3 +163,29 @@ fn a_slice_ends_early_where_a_batch_became_durable_and_what_comes_meanwhile_goes
     let both = [frame_bytes(), 2 * frame_bytes()];
     assert!(rest.iter().all(|sizes| *sizes == both));
 }
+
+#[test]
+fn an_answer_does_not_wait_for_a_large_fan_out() {
+    let subscribers = 2 * super::LOOK_SOCKETS;
+    let last = subscribers - 1;
+    let mut fixture = Fixture::new(Coalesce::Adaptive, subscribers);
+    fixture.append(1);
+    fixture.io.push_bytes(last as u32, b"answer");
+    assert!(fixture.slice(0, || true), "some have nothing yet");
+    assert_eq!(fixture.written()[last], [6]);
+    assert_eq!(fixture.run(0)[last], [frame_bytes()]);
+}
+
+#[test]
+fn answers_to_many_go_with_the_run_in_one_write() {
+    let mut fixture = Fixture::new(Coalesce::Adaptive, 16);
+    fixture.append(1);
+    for slot in 0..3 {
+        fixture.io.push_bytes(slot, b"answer");
+    }
+    while fixture.slice(0, || false) {}
+    fixture.io.flush_dirty();
+    let written = fixture.written();
+    assert_eq!(written[..3], vec![vec![6 + frame_bytes()]; 3]);
+    assert_eq!(written[3..], vec![vec![frame_bytes()]; 13]);
+}
