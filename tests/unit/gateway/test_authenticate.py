@@ -231,3 +231,30 @@ def test_key_of_another_kind_is_refused():
     for key in (key_pair("EdDSA")[1], b"no PEM"):
         with pytest.raises(ConfigError, match="no public key for RS256"):
             Authenticator(algorithm="RS256", key=key)
+
+
+def keys_of_other_kinds() -> dict[str, bytes]:
+    public = ed25519.Ed25519PrivateKey.generate().public_key()
+    encoding, form = serialization.Encoding, serialization.PublicFormat
+    return {
+        "PEM": public.public_bytes(encoding.PEM, form.SubjectPublicKeyInfo),
+        "DER": public.public_bytes(encoding.DER, form.SubjectPublicKeyInfo),
+        "OpenSSH": public.public_bytes(encoding.OpenSSH, form.OpenSSH),
+        "OpenSSH without a blank": public.public_bytes(encoding.OpenSSH, form.OpenSSH).split()[0]
+        + b"A" * 32,
+        "JWK": json.dumps({"kty": "oct", "k": "A" * 43}).encode(),
+    }
+
+
+@pytest.mark.parametrize("kind", ["PEM", "DER", "OpenSSH", "OpenSSH without a blank", "JWK"])
+def test_key_of_another_kind_is_no_shared_secret(kind: str):
+    with pytest.raises(ConfigError):
+        Authenticator(algorithm="HS256", key=keys_of_other_kinds()[kind])
+
+
+@pytest.mark.parametrize("secret", [b"a b" * 16, b"\xff" * 32, b"{" * 32, b"x" * 32])
+def test_secret_that_is_any_bytes_checks_what_was_signed_with_it(secret: bytes):
+    authenticator = Authenticator(algorithm="HS256", key=secret)
+    assert authenticator.verify(signed(key=secret)).user == "alice"
+    with pytest.raises(TokenExpiredError):
+        authenticator.verify(signed(key=secret, exp=1))
