@@ -18,8 +18,9 @@ use crate::manifest;
 /// Runs in level 0 that call for a compaction. Each one more costs every read a lookup, each one
 /// less makes rows be written more often.
 const LEVEL_0_RUNS: u8 = 8;
-/// Bytes of a table; what one step of compaction rewrites is some of them.
-const TABLE_BYTES: u64 = 32 << 20;
+/// Bytes of a table. Level 1 has as many bytes as level 0 when that is merged into it, for chunks of
+/// some 14 MB: larger or smaller ones write rows more often, and larger ones take longer steps.
+const TABLE_BYTES: u64 = 16 << 20;
 
 /// What the trees of an archive share.
 #[derive(Clone)]
