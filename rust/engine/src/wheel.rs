@@ -7,6 +7,9 @@
 /// Longest delay, in units, that a byte can tell from "already due".
 pub(crate) const MAX_DELAY: u32 = 250;
 
+/// Units that a byte tells apart.
+const TURN: u32 = 255;
+
 /// Due times by slot. One unit is whatever the caller sweeps by.
 #[derive(Default)]
 pub(crate) struct Wheel {
@@ -15,7 +18,7 @@ pub(crate) struct Wheel {
 }
 
 fn mark(unit: u32) -> u8 {
-    (unit % 255) as u8 + 1
+    (unit % TURN) as u8 + 1
 }
 
 impl Wheel {
@@ -25,7 +28,9 @@ impl Wheel {
         if slot >= self.due.len() {
             self.due.resize(slot + 1, 0);
         }
-        self.due[slot] = mark(now + delay.clamp(1, MAX_DELAY));
+        // While a sweep is late, a byte tells less from "already due": rather early than at once.
+        let due = (now + delay.clamp(1, MAX_DELAY)).min(self.swept + TURN - 1);
+        self.due[slot] = mark(due);
     }
 
     pub(crate) fn clear(&mut self, slot: u32) {
@@ -37,7 +42,7 @@ impl Wheel {
     /// Takes every slot that became due since the last sweep, up to and including unit `now`.
     pub(crate) fn sweep(&mut self, now: u32, out: &mut Vec<u32>) {
         // After a pause longer than a turn of the wheel one turn finds everything.
-        let from = self.swept.max(now.saturating_sub(254));
+        let from = self.swept.max(now.saturating_sub(TURN - 1));
         for unit in from..now {
             let wanted = mark(unit + 1);
             for (slot, byte) in self.due.iter_mut().enumerate() {
@@ -78,6 +83,18 @@ mod tests {
             wheel.set(1, start, MAX_DELAY);
             assert_eq!(due(&mut wheel, start + MAX_DELAY - 1), [0; 0]);
             assert_eq!(due(&mut wheel, start + MAX_DELAY), [1]);
+        }
+    }
+
+    #[test]
+    fn what_is_set_while_a_sweep_is_late_is_not_due_at_once() {
+        for late in [1, 4, 5, 6, 30, 200] {
+            let mut wheel = Wheel::default();
+            due(&mut wheel, 1000);
+            let now = 1000 + late;
+            wheel.set(1, now, MAX_DELAY);
+            assert_eq!(due(&mut wheel, now), [0; 0], "{late} units late");
+            assert_eq!(due(&mut wheel, now + MAX_DELAY), [1], "{late} units late");
         }
     }
 
