@@ -18,6 +18,10 @@ use std::rc::Rc;
 const IOVECS: usize = 64;
 /// An owned chunk is closed at this size, so that no reallocation copies much.
 const CHUNK: usize = 16 * 1024;
+/// With more chunks a queue is no burst any more.
+const SHORT: usize = 1;
+/// Frames up to this size let a chunk outgrow its size by no more.
+const SMALL: usize = 1024;
 /// Buffers up to this size go back to the pool.
 const POOLED: usize = 32 * 1024;
 
@@ -166,9 +170,18 @@ impl SendQueue {
 
     /// Lets `write` append one encoded frame to the connection's own bytes.
     pub(crate) fn append_with(&mut self, pool: &mut BufferPool, write: impl FnOnce(&mut Vec<u8>)) {
-        let open = |chunk: &Chunk| matches!(&chunk.run, Run::Owned(tail) if tail.len() < CHUNK);
+        // One without room is closed too.
+        let open = |chunk: &Chunk| matches!(&chunk.run, Run::Owned(tail) if tail.len() < CHUNK.min(tail.capacity()));
         if !self.chunks.back().is_some_and(open) {
-            let run = Run::Owned(pool.take());
+            if self.chunks.len() > SHORT && self.bytes > self.frames * SMALL {
+                return self.append_alone(pool, write);
+            }
+            let buffer = if self.chunks.is_empty() {
+                pool.take()
+            } else {
+                Vec::with_capacity(CHUNK + SMALL)
+            };
+            let run = Run::Owned(buffer);
             self.chunks.push_back(Chunk { run, frames: 0 });
         }
         if let Some(Chunk {
@@ -182,6 +195,19 @@ impl SendQueue {
             *frames += 1;
             self.frames += 1;
         }
+    }
+
+    /// As [`Self::append_with`], for large frames in a queue that may stay for long: without the room
+    /// that doubling makes, so that the bound on bytes bounds memory as well.
+    #[cold]
+    fn append_alone(&mut self, pool: &mut BufferPool, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut frame = pool.take();
+        write(&mut frame);
+        self.bytes += frame.len();
+        self.frames += 1;
+        let run = Run::Owned(frame.as_slice().to_vec());
+        self.chunks.push_back(Chunk { run, frames: 1 });
+        pool.give(frame);
     }
 
     /// Appends a view of a shared buffer that holds `frames` frames.

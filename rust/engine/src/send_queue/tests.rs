@@ -71,6 +71,31 @@ fn a_full_socket_blocks_and_the_rest_follows() {
 }
 
 #[test]
+fn a_long_queue_takes_little_more_memory_than_its_bytes() {
+    let mut pool = BufferPool::default();
+    let mut queue = SendQueue::default();
+    for length in [130usize, 5_000, 8_250, 12_000, 16_000] {
+        for _ in 0..400 {
+            // As an encoder does it: a head, a body, an end.
+            queue.append_with(&mut pool, |out| {
+                out.extend_from_slice(&[1; 40]);
+                out.resize(out.len() + length, 2);
+                out.extend_from_slice(&[3; 10]);
+            });
+        }
+        let capacity: usize = (queue.chunks.iter())
+            .map(|chunk| match &chunk.run {
+                Run::Owned(bytes) => bytes.capacity(),
+                _ => 0,
+            })
+            .sum();
+        let bound = queue.bytes() + queue.bytes() / 100 + 4 * CHUNK;
+        assert!(capacity <= bound, "{capacity} of {} bytes", queue.bytes());
+        queue.clear(&mut pool);
+    }
+}
+
+#[test]
 fn a_gone_peer_is_an_error_and_no_signal() {
     let (near, far) = pair();
     drop(far);
