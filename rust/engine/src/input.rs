@@ -254,8 +254,6 @@ mod tests {
     use crate::config::EngineConfig;
     use crate::system::System;
     use imfast_routes::RouteTable;
-    use imfast_wire::frames::server::Limits;
-    use imfast_wire::http::OriginPolicy;
     use std::cell::Cell;
     use std::io::{ErrorKind, Read as _, Write as _};
     use std::net::{TcpListener, TcpStream};
@@ -274,50 +272,7 @@ mod tests {
     }
 
     fn engine() -> Engine {
-        let config = EngineConfig {
-            worker: 0,
-            workers: 1,
-            server: "n1.w0".to_owned(),
-            incarnation: 1,
-            owners: vec![0],
-            layout_generation: 1,
-            hash_secret: [0; 16],
-            link_paths: vec![String::new()],
-            origins: OriginPolicy::SameHost,
-            compression: false,
-            limits: Limits {
-                frame_bytes: 1 << 16,
-                ..Limits::default()
-            },
-            http_head_bytes: 8192,
-            page_items_default: 50,
-            heartbeat_ms: 25_000,
-            authenticate_ms: 5_000,
-            unauthenticated_max: 16,
-            connections_max: 16,
-            in_flight_max: 16,
-            send_queue_bytes: 1 << 20,
-            send_queue_frames: 1024,
-            link_queue_bytes: 1 << 20,
-            dedupe_window_ms: 1_000,
-            batch_commands: 16,
-            batch_bytes: 1 << 20,
-            inbox_bytes: 1 << 20,
-            rows_bytes: 1 << 20,
-            group_members_max: 16,
-            segment_bytes: 1 << 20,
-            fan_out_slice_us: 1_000,
-            fan_out_slice_sockets: 16,
-            coalesce: crate::config::Coalesce::Adaptive,
-            checkpoint_ms: 1_000,
-            catch_up_rows: 16,
-            catch_up_bytes: 1 << 16,
-            events_per_tick: 64,
-            accepts_per_tick: 16,
-            rates: crate::config::Rates::default(),
-            judge_addresses: false,
-            address_trusted: Vec::new(),
-        };
+        let config = EngineConfig::example(1);
         let routes = RouteTable::heap(1 << 8).expect("a table");
         Engine::new(config, Arc::new(routes), System).expect("an engine")
     }

@@ -119,6 +119,11 @@ impl Engine {
             if frame.epoch != *known && !on(Fault::StaleFrameAccepted) {
                 return Err(Broken::StaleEpoch);
             }
+        } else if matches!(
+            frame.kind,
+            Kind::Deliver | Kind::DeliverEphemeral | Kind::Watermark
+        ) {
+            return Err(Broken::Malformed);
         }
         match frame.kind {
             Kind::Welcome => self.welcomed(handle, frame.payload),
@@ -151,7 +156,12 @@ impl Engine {
     /// The owner told its epochs and positions: requests flow, unanswered ones first.
     fn welcomed(&mut self, handle: Handle, payload: &[u8]) -> Result<(), Broken> {
         let (entries, rest) = payload.as_chunks::<18>();
-        if !rest.is_empty() {
+        let welcomed = self
+            .links
+            .slab
+            .resolve(handle)
+            .is_some_and(|link| link.open);
+        if !rest.is_empty() || welcomed {
             return Err(Broken::Malformed);
         }
         for entry in entries {
@@ -275,4 +285,88 @@ fn queue_request(
         out.extend_from_slice(&number.to_le_bytes());
         out.extend_from_slice(payload);
     });
+}
+
+#[cfg(all(test, not(feature = "simulation")))]
+mod tests {
+    use super::super::frame;
+    use super::*;
+    use crate::config::EngineConfig;
+    use crate::system::System;
+    use imfast_routes::RouteTable;
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+    use std::sync::Arc;
+
+    /// A gateway with a link to worker 1, which owns partition 1, and what that sent.
+    fn gateway() -> (Engine, Handle, rustix::fd::OwnedFd) {
+        let routes = RouteTable::heap(1 << 8).expect("a table");
+        let config = EngineConfig::example(2);
+        let mut engine = Engine::new(config, Arc::new(routes), System).expect("an engine");
+        let (near, far) = socketpair(
+            AddressFamily::UNIX,
+            SocketType::STREAM,
+            SocketFlags::NONBLOCK,
+            None,
+        )
+        .expect("a pair");
+        let handle = engine
+            .adopt_link(near, Side::Gateway, Some(1))
+            .expect("a link");
+        engine.links.remotes[1].link = Some(handle);
+        (engine, handle, far)
+    }
+
+    /// How the gateway takes a frame.
+    fn take(
+        engine: &mut Engine,
+        link: Handle,
+        kind: Kind,
+        partition: u16,
+        payload: &[u8],
+    ) -> Result<(), Broken> {
+        let mut bytes = Vec::new();
+        frame::write(&mut bytes, kind, partition, 0, 1, |out| {
+            out.extend_from_slice(payload);
+        });
+        let (frame, _) = frame::read(&bytes).expect("a frame").expect("a whole one");
+        engine.gateway_frame(link, &frame)
+    }
+
+    #[test]
+    fn a_row_of_no_partition_breaks_the_link_and_nothing_else() {
+        let (mut engine, link, _owner) = gateway();
+        for kind in [Kind::Deliver, Kind::DeliverEphemeral, Kind::Watermark] {
+            let taken = take(&mut engine, link, kind, NO_PARTITION, &[0; 9]);
+            assert_eq!(taken, Err(Broken::Malformed), "{kind:?}");
+            let taken = take(&mut engine, link, kind, NO_PARTITION, &[0; 8]);
+            assert_eq!(taken, Err(Broken::Malformed), "{kind:?}");
+        }
+        assert_eq!(engine.watermarks, [0, 0]);
+    }
+
+    #[test]
+    fn a_second_welcome_breaks_the_link_and_repeats_no_request() {
+        let (mut engine, link, _owner) = gateway();
+        assert_eq!(
+            take(&mut engine, link, Kind::Welcome, NO_PARTITION, &[]),
+            Ok(())
+        );
+        let pending = |engine: &Engine| {
+            engine
+                .links
+                .slab
+                .resolve(link)
+                .map(super::super::Link::pending)
+        };
+        let waiter = Waiter::Client {
+            handle: Handle::from_bits(u64::MAX),
+            frame: 1,
+            counted: false,
+        };
+        engine.request(1, Kind::Ephemeral, vec![1; 10], waiter);
+        let before = pending(&engine);
+        let again = take(&mut engine, link, Kind::Welcome, NO_PARTITION, &[]);
+        assert_eq!(again, Err(Broken::Malformed));
+        assert_eq!(pending(&engine), before);
+    }
 }
