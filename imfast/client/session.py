@@ -296,8 +296,11 @@ class Session:
         period = self._heartbeat_seconds
         with contextlib.suppress(TransportClosedError):
             while True:
+                due = self._loop.time() + period / 2
                 await asyncio.sleep(period / 2)
                 now = self._loop.time()
+                # While our own loop stood still nothing could be heard, nor is it read yet.
+                self._heard = min(now, self._heard + max(0.0, now - due))
                 if not self._paused and now - self._heard > 1.5 * period:
                     break
                 if now - self._written < period / 2 and now - self._heard < period / 2:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from dataclasses import replace
 
 import pytest
@@ -364,6 +365,17 @@ async def test_idle_client_pings_at_the_servers_pace(server: ModelServer, client
         await asyncio.sleep(0.5)
         assert alice.state is State.LIVE
     assert server.pings >= 3
+    assert len(server.sessions) == 1
+
+
+async def test_own_loop_that_stood_still_is_no_silence_of_the_server(
+    server: ModelServer, client: Connect
+) -> None:
+    async with client(options=replace(QUICK, heartbeat=0.1)) as alice:
+        await wait_for(State.LIVE, alice)
+        for _ in range(3):
+            time.sleep(0.3)  # noqa: ASYNC251 - the application holds the loop up
+            await alice.ping()
     assert len(server.sessions) == 1
 
 
