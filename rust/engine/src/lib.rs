@@ -15,6 +15,8 @@ mod engine;
 mod ephemeral;
 mod expiries;
 mod faults;
+#[cfg(all(feature = "fuzzing", not(feature = "simulation")))]
+pub mod fuzzing;
 mod gateway;
 mod groups;
 mod input;

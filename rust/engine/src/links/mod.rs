@@ -8,6 +8,8 @@
 //! end of the stream shows at the next beat.
 
 mod frame;
+#[cfg(all(feature = "fuzzing", not(feature = "simulation")))]
+pub(crate) mod fuzzing;
 mod gateway_side;
 mod link;
 mod owner_side;
