@@ -167,6 +167,14 @@ miri: ## Run wire, session and routes under Miri, MIRI_CASES a property (needs n
 	cargo +nightly miri test $(MANIFEST) $(LOCKED) -p imfast-partition --lib record
 	RUSTFLAGS=-Ctarget-feature=+avx2 cargo +nightly miri test $(MANIFEST) $(LOCKED) -p imfast-wire --lib mask
 
+# Left out: what measures times, memory or system calls, which the sanitizer changes; docs/unsafe.md says which.
+ASAN_TESTS ?= tests/unit/core tests/unit/gateway tests/unit/worker tests/unit/client tests/property tests/end_to_end
+ASAN_WITHOUT = bench chaos descriptors doctor garbage idle stalled_memory start strace takeover tuning
+.PHONY: asan
+asan: ## Run Python tests on native modules with AddressSanitizer (needs nightly Rust; PYTEST_ARGS adds)
+	tools/asan.sh $(CARGO_TARGET_DIR)/asan $(PYTHON) $(ASAN_TESTS) \
+		$(ASAN_WITHOUT:%=--ignore=tests/end_to_end/test_%.py) $(PYTEST_ARGS)
+
 .PHONY: check-tools
 check-tools: ## Name what this machine lacks, with the command that installs it
 	@tools/check_tools.sh test && echo "nothing is missing"
