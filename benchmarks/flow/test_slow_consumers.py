@@ -14,7 +14,7 @@ SECTION = "Slow consumers: 1,000 of 9,000 subscribers do not read"
 READING, STALLED = 8000, 1000
 PACED = ("--rate", 6, "--seconds", 10)
 BODY_BYTES = 4096
-"""240 KB for each in that time: more than kernels and ring hold, so that durable ones are closed."""
+"""240 KB for each in that time: more than kernels and ring hold; durable ones are closed."""
 
 OTHERS_BAR = Bar(at_most=1.2, of="the run without them")
 RING_KIB = 160
