@@ -43,8 +43,6 @@ from benchmarks.soak.probes import Probe, open_probes
 from benchmarks.soak.service import Service
 from imfast._engine import build_info
 
-# What a message takes in a partition's memory, generously.
-ROW_BYTES = 512
 # The first kill comes when the load has run for this share of the interval.
 FIRST_SHARE = 0.5
 # Probes that a kill drove to another worker go home this long after it.
@@ -79,10 +77,8 @@ def arguments() -> argparse.Namespace:
 async def soak(options: argparse.Namespace, directory: Path) -> dict[str, Any]:
     """Run; return the figures."""
     fate = random.Random(options.seed)
-    rows_bytes = max(1 << 30, int(options.rate * options.seconds * ROW_BYTES))
     service = Service(
         directory,
-        *("--rows-memory-bytes", str(rows_bytes)),
         *("--spare-workers", str(options.spare_workers)),
     )
     async with AsyncExitStack() as stack:

@@ -374,11 +374,24 @@ class Settings(BaseModel):
         when="Buckets of 128 B for two users or groups each; raise it for many groups a user.",
     )
     rows_memory_bytes: Bytes = option(
-        1 * GIB,
+        64 * MIB,
         unit="bytes",
         minimum=1 * MIB,
         maximum=1 * TIB,
-        when="Memory per partition for messages; when it is used up, sends wait or fail.",
+        when="Memory per partition for messages; older ones are read from the archive on disk.",
+    )
+    archive_batch_commands: Count = option(
+        32_768,
+        minimum=64,
+        maximum=1 << 22,
+        when="Commands the archive takes at a time; a start folds up to thrice as many again.",
+    )
+    archive_cache_bytes: Bytes = option(
+        32 * MIB,
+        unit="bytes",
+        minimum=1 * MIB,
+        maximum=1 * TIB,
+        when="Memory per partition for archived messages that are read; raise it for much history.",
     )
     dedupe_entries_max: Count = option(
         1_000_000,

@@ -69,6 +69,8 @@ class WorkerSettings:
 
     link_queue_bytes: int
     rows_memory_bytes: int
+    archive_batch_commands: int
+    archive_cache_bytes: int
     dedupe_entries_max: int
     dedupe_window_s: float
     batch_commands_max: int

@@ -31,6 +31,8 @@ class PartitionOwner:
         """`directory` is the partition's own; `fsync` is what an ack waits for."""
         self.number = number
         self.epoch = 0
+        self.archive_put_aside: str | None = None
+        """Why the last opening found its archive of no use and folds the whole log, if it does."""
         self.appended_ns = 0
         """When the batch in flight was given to the log, by `perf_counter_ns`."""
         self._engine = engine
@@ -42,7 +44,7 @@ class PartitionOwner:
         self._records = engine.records(number)
 
     def open(self, beat: Callable[[], None]) -> int:
-        """Opens the log and folds it again; returns the number of commands replayed.
+        """Restores what the archive has and folds the log behind it; returns how many commands.
 
         Raises:
             DataDamagedError: the log is damaged where it may not be cut.
@@ -50,16 +52,18 @@ class PartitionOwner:
             OSError: another process holds it, or the disk refuses.
         """
         engine, number = self._engine, self.number
-        self.epoch, _ = engine.open_partition(number, self._directory, self._fsync)
+        opened = engine.open_partition(number, self._directory, self._fsync)
+        self.epoch, _, self.archive_put_aside = opened
         sequencer = self._sequencer = Sequencer(
             number, self._dedupe_entries, self._dedupe_window_ms
         )
+        sequencer.restore(*engine.restored(number))
         batches = commands = 0
         while (batch := engine.replay_next(number)) is not None:
             time_ms, count = batch
             sequencer.fold(self._records, count, time_ms)
             sequencer.commit()
-            engine.replay_commit(number)
+            engine.replay_commit(number, sequencer.oldest_key_position)
             commands += count
             batches += 1
             if batches % BATCHES_PER_BEAT == 0:
@@ -78,13 +82,13 @@ class PartitionOwner:
         if not engine.append(number):
             # Only repeats and refusals: nothing to wait for.
             self._sequencer.commit()
-            engine.deliver(number)
+            engine.deliver(number, self._sequencer.oldest_key_position)
 
     def finished(self, finished: Finished) -> None:
         """The log answered: the batch counts, or it never happened."""
         if finished.failure is None:
             self._sequencer.commit()
-            self._engine.deliver(self.number)
+            self._engine.deliver(self.number, self._sequencer.oldest_key_position)
         else:
             self._sequencer.rollback()
             self._engine.fail(self.number)

@@ -145,6 +145,12 @@ class Worker:
                     raise FatalError(text, ExitCode.DATA_DIRECTORY) from None
                 self._engine.beat()
                 time.sleep(0.02)  # nothing runs on the loop yet
+        if owner.archive_put_aside is not None:
+            log.warning(
+                "archive put aside and made anew from the log",
+                partition=owner.number,
+                reason=owner.archive_put_aside,
+            )
         log.info(
             "partition open",
             partition=owner.number,

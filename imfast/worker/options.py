@@ -47,6 +47,8 @@ def engine_options(document: WorkerDocument) -> EngineOptions:
         "batch_bytes_max": settings.batch_bytes_max,
         "inbox_bytes_max": settings.inbox_bytes_max,
         "rows_memory_bytes": settings.rows_memory_bytes,
+        "archive_batch_commands": settings.archive_batch_commands,
+        "archive_cache_bytes": settings.archive_cache_bytes,
         "group_members_max": settings.group_members_max,
         "segment_bytes": settings.segment_bytes,
         "fan_out_slice_us": round(settings.fan_out_slice_s * 1_000_000),

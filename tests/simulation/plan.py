@@ -85,6 +85,8 @@ def make_layout(draw: random.Random) -> Layout:
         "link_queue_bytes": draw.choice([2_000, 20_000, 1 << 20]),
         "batch_commands_max": draw.choice([1, 3, 16, 256]),
         "segment_bytes": draw.choice([600, 2_000, 20_000, 1 << 20]),
+        "rows_memory_bytes": draw.choice([400, 4_000, 40_000, 1 << 20]),
+        "archive_batch_commands": draw.choice([1, 3, 20, 200]),
         "fan_out_slice_sockets": draw.choice([1, 1, 2, 64]),
         "checkpoint_ms": draw.choice([250, 250, 500, 1000]),
         "catch_up_rows": draw.choice([1, 2, 5, 50]),

@@ -1,6 +1,7 @@
 //! Answers to queries, from a partition's committed state.
 
 use crate::engine::Engine;
+use crate::faults::{self, Fault};
 use crate::origin::{Origin, Waiter};
 use crate::owner::refusal;
 use crate::query::{From, Page, Query, QueryKind};
@@ -178,6 +179,7 @@ impl Engine {
 
     /// The partition's archive cannot be read.
     fn answer_unreadable(&mut self, partition: u16, origin: Origin) {
+        faults::count(&mut self.faults, Fault::ArchiveRead, self.now_ms);
         self.answer(
             partition,
             origin,

@@ -57,8 +57,14 @@ pub struct EngineConfig {
     pub batch_bytes: usize,
     /// Bytes of commands that wait for a batch before senders are told to slow down.
     pub inbox_bytes: usize,
-    /// Bytes of rows a partition holds in memory before it takes no more.
+    /// Bytes of rows a partition holds in memory: archived ones beyond it go, and while rows that
+    /// are not archived yet exceed it, commands wait.
     pub rows_bytes: usize,
+    /// Commands that the archive takes in one write, unless their rows fill a quarter of
+    /// `rows_bytes` before.
+    pub archive_commands: u64,
+    /// Bytes of blocks that a partition's archive keeps in memory.
+    pub archive_cache_bytes: u64,
     pub group_members_max: usize,
     /// Length at which a segment of a log is followed by a new one.
     pub segment_bytes: u64,
@@ -130,6 +136,8 @@ impl EngineConfig {
             batch_bytes: 1 << 20,
             inbox_bytes: 1 << 20,
             rows_bytes: 1 << 20,
+            archive_commands: 64,
+            archive_cache_bytes: 1 << 20,
             group_members_max: 16,
             segment_bytes: 1 << 20,
             fan_out_slice_us: 1_000,

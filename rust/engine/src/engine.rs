@@ -223,6 +223,7 @@ impl Engine {
         }
         self.ready = ready;
         self.completions.drain(&mut self.completed);
+        self.archive_progress();
         self.quicken();
         self.faults
             .set(Fault::SendQueueFull, self.io.stats.slow_consumers);
@@ -331,6 +332,13 @@ impl Engine {
     pub fn stats(&self) -> Vec<(&'static str, u64)> {
         let mut fields = self.io.stats.fields().to_vec();
         fields.extend(self.faults.fields());
+        let sum = |bytes: fn(&Owned) -> usize| {
+            let owned = self.owned.iter().flatten();
+            owned.map(|owned| bytes(owned) as u64).sum()
+        };
+        fields.push(("rows_bytes", sum(|owned| owned.partition.row_bytes())));
+        let unarchived = sum(|owned| owned.partition.unarchived_bytes());
+        fields.push(("rows_unarchived_bytes", unarchived));
         fields.push(("connections", self.io.connections.len() as u64));
         fields.extend(stats::by_transport(&self.io.connections));
         fields.push(("users", self.users.len() as u64));

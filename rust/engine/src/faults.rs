@@ -21,9 +21,15 @@ pub(crate) enum Fault {
     LinkFull,
     /// A client reads too slowly: its connection is dropped.
     SendQueueFull,
+    /// The archive does not take what was committed: rows stay in memory, and it is tried again.
+    ArchiveWrite,
+    /// The archive does not give what it has: the question is answered with an error.
+    ArchiveRead,
+    /// The archive was damaged and is made again from the log.
+    ArchiveRebuilt,
 }
 
-const NAMES: [&str; 7] = [
+const NAMES: [&str; 10] = [
     "decoding_panics",
     "fold_panics",
     "inbox_full",
@@ -31,6 +37,9 @@ const NAMES: [&str; 7] = [
     "requests_full",
     "link_full",
     "send_queue_full",
+    "archive_write_errors",
+    "archive_read_errors",
+    "archive_rebuilds",
 ];
 
 /// Between two reports to the caller.

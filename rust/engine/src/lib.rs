@@ -3,6 +3,7 @@
 
 mod accept;
 mod answers;
+mod archiving;
 mod arrivals;
 mod attach;
 mod commands;
@@ -53,7 +54,7 @@ pub use engine::{Engine, Work};
 pub use imfast_log::AppendError;
 pub use imfast_routes::RouteTable;
 pub use owner::{Finished, FoldFault, is_lost};
-pub use recovery::OpenError;
+pub use recovery::{OpenError, OpenedPartition, Restored};
 pub use requests::{ControlVerb, Request};
 pub use slab::Handle;
 #[cfg(feature = "simulation")]

@@ -1,6 +1,7 @@
 //! The owner's half: batches of the partitions that this worker owns, from inbox to log to
 //! answers and deliveries.
 
+use crate::archiving::Archiving;
 use crate::crash::{self, Event};
 use crate::delivery::Arrival;
 use crate::engine::Engine;
@@ -47,11 +48,19 @@ pub(crate) struct Owned {
     handing_out: bool,
     pages: Vec<(Query, Origin)>,
     in_flight: bool,
+    pub(crate) archiving: Archiving,
+    /// Memory for rows is used up by those that the archive does not have yet.
+    pub(crate) rows_full: bool,
 }
 
 impl Owned {
     /// A partition whose log was opened and is to be replayed.
-    pub(crate) fn new(epoch: u64, partition: Partition<Origin>, storage: Storage) -> Self {
+    pub(crate) fn new(
+        epoch: u64,
+        partition: Partition<Origin>,
+        storage: Storage,
+        archiving: Archiving,
+    ) -> Self {
         Self {
             epoch,
             partition,
@@ -64,11 +73,16 @@ impl Owned {
             handing_out: false,
             pages: Vec::new(),
             in_flight: false,
+            archiving,
+            rows_full: false,
         }
     }
 
     pub(crate) fn wants_batch(&self) -> bool {
-        !self.in_flight && !self.inbox.is_empty() && matches!(self.storage, Storage::Serving(_))
+        !self.in_flight
+            && !self.rows_full
+            && !self.inbox.is_empty()
+            && matches!(self.storage, Storage::Serving(_))
     }
 
     /// Nothing queued, nothing in flight.
@@ -113,7 +127,7 @@ pub struct Finished {
 impl Engine {
     /// Queues a command for the next batch, or answers why not.
     pub(crate) fn enqueue(&mut self, partition: u16, incoming: Incoming<Origin>) {
-        let (inbox_bytes, rows_bytes) = (self.config.inbox_bytes, self.config.rows_bytes);
+        let inbox_bytes = self.config.inbox_bytes;
         let Some(owned) = self.owned[partition as usize].as_mut() else {
             return self.unavailable(partition, incoming.origin);
         };
@@ -121,7 +135,7 @@ impl Engine {
             Some(&codes::PARTITION_UNAVAILABLE)
         } else if owned.inbox_bytes > inbox_bytes {
             Some(&codes::OVERLOADED)
-        } else if owned.partition.row_bytes() > rows_bytes {
+        } else if owned.rows_full && owned.archiving.failing {
             Some(&codes::STORAGE_FULL)
         } else {
             None
@@ -271,11 +285,13 @@ impl Engine {
         completed.into_iter().map(finished).collect()
     }
 
-    /// The batch in flight is durable: its commands are answered, its rows delivered.
+    /// The batch in flight is durable: its commands are answered, its rows delivered. `keys_from`
+    /// is the position of the oldest key that the sequencer remembers now.
     ///
     /// # Errors
     /// The fold panicked.
-    pub fn deliver(&mut self, partition: u16) -> Result<(), FoldFault> {
+    pub fn deliver(&mut self, partition: u16, keys_from: u64) -> Result<(), FoldFault> {
+        let budget = self.archive_budget();
         let Some(Some(owned)) = self.owned.get_mut(partition as usize) else {
             return Ok(());
         };
@@ -284,6 +300,7 @@ impl Engine {
         };
         owned.in_flight = false;
         owned.finished += committed.outcomes.len() as u64;
+        owned.archive_step(keys_from, budget);
         let position = owned.partition.position();
         crash::note(
             Event::BatchDelivered,

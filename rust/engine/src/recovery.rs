@@ -1,17 +1,53 @@
 //! Opening a partition's log and folding it again, at the start and after a failed sync.
 
+use crate::archiving::Archiving;
 use crate::crash::{self, Event};
 use crate::engine::Engine;
-use crate::faults::contained;
+use crate::faults::{self, contained};
+use crate::origin::Origin;
 use crate::owner::{Owned, Storage, with_arrival};
-use imfast_log::{Durability, Log, LogError, OpenOptions};
-use imfast_partition::{Limits, Partition, PartitionConfig, ReplayError};
+use imfast_log::{Durability, Log, LogError, OpenOptions, Opened};
+use imfast_partition::archive::{Archive, ArchivedKey};
+use imfast_partition::{Limits, Partition, PartitionConfig, ReplayError, RestoreError};
+use std::io::ErrorKind;
 use std::path::Path;
+use std::sync::Arc;
+
+/// Beside a log's segments.
+const ARCHIVE_DIRECTORY: &str = "archive";
+
+/// An archive, and the partition and the idempotency keys as of what it reached.
+struct Found {
+    archive: Arc<dyn Archive>,
+    partition: Partition<Origin>,
+    keys: Vec<ArchivedKey>,
+}
+
+/// How a partition was found.
+#[derive(Debug)]
+pub struct OpenedPartition {
+    pub epoch: u64,
+    /// Of the log.
+    pub last_position: u64,
+    /// Why the archive was moved out of the way, if it was: it is made anew from the log.
+    pub put_aside: Option<String>,
+}
+
+/// What a sequencer goes on from.
+#[derive(Debug)]
+pub struct Restored {
+    pub position: u64,
+    pub message_id: u64,
+    /// Last seq by index of conversation.
+    pub heads: Vec<u64>,
+    pub keys: Vec<ArchivedKey>,
+}
 
 /// Why a partition could not be opened or replayed.
 #[derive(Debug)]
 pub enum OpenError {
     Log(LogError),
+    Archive(std::io::Error),
     Replay(ReplayError),
     Thread(std::io::Error),
     /// The fold panicked over what the log holds.
@@ -42,6 +78,7 @@ impl std::fmt::Display for OpenError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Log(error) => error.fmt(f),
+            Self::Archive(error) => write!(f, "the archive cannot be opened: {error}"),
             Self::Replay(error) => error.fmt(f),
             Self::Panicked => f.write_str("the fold panicked over the log"),
             Self::Thread(error) => write!(f, "the log's thread cannot be started: {error}"),
@@ -52,7 +89,8 @@ impl std::fmt::Display for OpenError {
 impl std::error::Error for OpenError {}
 
 impl Engine {
-    /// Opens an owned partition's log. Replay follows.
+    /// Opens an owned partition's log, and its state as far as the archive has it. A replay of the
+    /// rest follows.
     ///
     /// # Errors
     /// The lock is held, the disk refuses, or the log is damaged or of a newer format.
@@ -61,7 +99,7 @@ impl Engine {
         partition: u16,
         dir: &Path,
         fsync: bool,
-    ) -> Result<(u64, u64), OpenError> {
+    ) -> Result<OpenedPartition, OpenError> {
         // A poisoned predecessor holds the lock until it is dropped.
         self.owned[partition as usize] = None;
         let mut options = OpenOptions::new(
@@ -76,7 +114,6 @@ impl Engine {
         };
         let opened =
             Log::open(self.system.file_system(partition), dir, options).map_err(OpenError::Log)?;
-        let batches = opened.log.read_from(1).map_err(OpenError::Log)?;
         let limits = Limits {
             content_bytes_max: self.config.limits.frame_bytes as usize,
             users_per_command_max: self.config.limits.members_per_call as usize,
@@ -84,19 +121,101 @@ impl Engine {
             group_rate: self.config.rates.group,
             ..Limits::default()
         };
-        let state = Partition::new(PartitionConfig {
+        let config = PartitionConfig {
             partition,
             count: self.partitions(),
             layout_generation: self.config.layout_generation,
             hash_secret: self.config.hash_secret,
             limits,
-        });
+        };
+        let (found, put_aside) = self.restore(&config, dir, &opened)?;
+        let batches = opened.log.read_from(found.partition.position() + 1);
         let storage = Storage::Replaying {
             log: Box::new(opened.log),
-            batches,
+            batches: batches.map_err(OpenError::Log)?,
         };
-        self.owned[partition as usize] = Some(Box::new(Owned::new(opened.epoch, state, storage)));
-        Ok((opened.epoch, opened.last_position))
+        let archiver = self
+            .system
+            .archiver(partition, Arc::clone(&found.archive), &self.io.poller)
+            .map_err(OpenError::Thread)?;
+        let archiving = Archiving {
+            keys: found.keys,
+            archiver,
+            failing: false,
+            keys_from: 0,
+        };
+        let owned = Owned::new(opened.epoch, found.partition, storage, archiving);
+        self.owned[partition as usize] = Some(Box::new(owned));
+        Ok(OpenedPartition {
+            epoch: opened.epoch,
+            last_position: opened.last_position,
+            put_aside,
+        })
+    }
+
+    /// The archive, and the partition as of what it reached. One that is damaged, or does not
+    /// belong to this log, is put aside: the log has everything, and a new one is made from it.
+    fn restore(
+        &mut self,
+        config: &PartitionConfig,
+        dir: &Path,
+        opened: &Opened,
+    ) -> Result<(Found, Option<String>), OpenError> {
+        let place = dir.join(ARCHIVE_DIRECTORY);
+        match self.try_restore(config, &place, opened.last_position) {
+            Ok(found) => Ok((found, None)),
+            Err(RestoreError::Archive(error)) if error.kind() != ErrorKind::InvalidData => {
+                Err(OpenError::Archive(error))
+            }
+            Err(unfit) => {
+                faults::count(&mut self.faults, faults::Fault::ArchiveRebuilt, self.now_ms);
+                self.system
+                    .put_archive_aside(config.partition, &place, opened.epoch)
+                    .map_err(OpenError::Archive)?;
+                let fresh = self.try_restore(config, &place, opened.last_position);
+                let found = fresh.map_err(|error| match error {
+                    RestoreError::Archive(error) => OpenError::Archive(error),
+                    other => OpenError::Archive(std::io::Error::other(other)),
+                })?;
+                Ok((found, Some(unfit.to_string())))
+            }
+        }
+    }
+
+    fn try_restore(
+        &self,
+        config: &PartitionConfig,
+        place: &Path,
+        last_position: u64,
+    ) -> Result<Found, RestoreError> {
+        let archive = self
+            .system
+            .archive(config.partition, place, self.config.archive_cache_bytes)
+            .map_err(RestoreError::Archive)?;
+        if archive.reached().position > last_position {
+            // The machine stopped before the system wrote what an ack did not wait for.
+            let what = std::io::Error::new(ErrorKind::InvalidData, "it is ahead of its log");
+            return Err(RestoreError::Archive(what));
+        }
+        let partition = Partition::restore(config.clone(), Arc::clone(&archive))?;
+        // Read here, where damage that is met still has a cure.
+        let keys = archive.keys().map_err(RestoreError::Archive)?;
+        Ok(Found {
+            archive,
+            partition,
+            keys,
+        })
+    }
+
+    /// What the sequencer has to know of a partition that was just opened; the keys are given once.
+    pub fn restored(&mut self, partition: u16) -> Option<Restored> {
+        let owned = self.owned.get_mut(partition as usize)?.as_mut()?;
+        Some(Restored {
+            position: owned.partition.position(),
+            message_id: owned.partition.last_message_id(),
+            heads: owned.partition.heads(),
+            keys: std::mem::take(&mut owned.archiving.keys),
+        })
     }
 
     /// Reads the next batch of the log for numbering. Returns its time and how many records it
@@ -135,34 +254,35 @@ impl Engine {
         self.routes.publish_epoch(partition as usize, epoch);
         self.routes.publish_committed(partition as usize, position);
         self.break_owner_links();
-        self.redeliver(partition);
+        self.redeliver(partition)?;
         Ok(None)
     }
 
-    /// Takes the numbering of a replayed batch.
+    /// Takes the numbering of a replayed batch; `keys_from` as for [`Engine::deliver`].
     ///
     /// # Errors
     /// The log and the fold disagree.
-    pub fn replay_commit(&mut self, partition: u16) -> Result<(), OpenError> {
+    pub fn replay_commit(&mut self, partition: u16, keys_from: u64) -> Result<(), OpenError> {
         let Some(owned) = self.owned[partition as usize].as_mut() else {
             return Ok(());
         };
         contained(|| owned.partition.replay_finish_commit())
             .ok_or(OpenError::Panicked)?
-            .map_err(OpenError::Replay)
+            .map_err(OpenError::Replay)?;
+        self.archive_replayed(partition, keys_from);
+        Ok(())
     }
 
     /// After a reopening: rows whose commit was not known to live sessions here.
-    fn redeliver(&mut self, partition: u16) {
+    fn redeliver(&mut self, partition: u16) -> Result<(), OpenError> {
         let mut from = self.watermarks[partition as usize];
         let mut missed = Vec::new();
         while let Some(owned) = self.owned[partition as usize].as_ref() {
             if self.io.connections.is_empty() {
                 break;
             }
-            let Ok(page) = owned.partition.deliveries_after(from, 1 << 20) else {
-                break;
-            };
+            let page = owned.partition.deliveries_after(from, 1 << 20);
+            let page = page.map_err(OpenError::Archive)?;
             missed.extend(page.deliveries);
             from = page.through;
             if page.complete {
@@ -176,5 +296,6 @@ impl Engine {
             let position = owned.partition.position();
             self.advance_watermark(partition, position);
         }
+        Ok(())
     }
 }

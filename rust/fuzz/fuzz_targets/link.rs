@@ -331,6 +331,8 @@ fn config(path: &PathBuf) -> EngineConfig {
         batch_bytes: 1 << 20,
         inbox_bytes: 1 << 20,
         rows_bytes: 1 << 20,
+        archive_commands: 64,
+        archive_cache_bytes: 1 << 20,
         group_members_max: 16,
         segment_bytes: 1 << 20,
         fan_out_slice_us: 1_000,

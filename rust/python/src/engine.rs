@@ -271,7 +271,8 @@ impl Engine {
             .refreshed(Handle::from_bits(connection), expires_at_ms);
     }
 
-    /// Opens an owned partition's log; returns its epoch and last position. Replay follows.
+    /// Opens an owned partition's log and archive; returns the log's epoch and last position, and
+    /// why the archive was moved out of the way, if it was. `restored` and a replay follow.
     #[expect(
         clippy::needless_pass_by_value,
         reason = "extracted from a path-like object"
@@ -281,11 +282,13 @@ impl Engine {
         partition: u16,
         directory: PathBuf,
         fsync: bool,
-    ) -> PyResult<(u64, u64)> {
+    ) -> PyResult<(u64, u64, Option<String>)> {
         self.no_views()?;
-        self.inner
+        let opened = self
+            .inner
             .open_partition(partition, &directory, fsync)
-            .map_err(|e| open_error(&e))
+            .map_err(|e| open_error(&e))?;
+        Ok((opened.epoch, opened.last_position, opened.put_aside))
     }
 
     /// The next logged batch: its time and number of records; None at the end.
@@ -296,11 +299,37 @@ impl Engine {
             .map_err(|e| open_error(&e))
     }
 
-    /// Takes the numbering of a replayed batch.
-    fn replay_commit(&mut self, partition: u16) -> PyResult<()> {
+    /// What the sequencer of a partition that was just opened goes on from: position, message id,
+    /// heads as one u64 for each conversation, idempotency keys as 56 bytes each.
+    fn restored<'py>(
+        &mut self,
+        py: Python<'py>,
+        partition: u16,
+    ) -> PyResult<(u64, u64, Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
+        let restored = self.inner.restored(partition);
+        let restored =
+            restored.ok_or_else(|| PyValueError::new_err("the partition is not open"))?;
+        let heads = PyBytes::new_with(py, restored.heads.len() * 8, |out| {
+            for (place, head) in out.as_chunks_mut().0.iter_mut().zip(&restored.heads) {
+                *place = head.to_ne_bytes();
+            }
+            Ok(())
+        })?;
+        let keys = PyBytes::new_with(py, restored.keys.len() * 56, |out| {
+            for (place, key) in out.as_chunks_mut().0.iter_mut().zip(&restored.keys) {
+                *place = key.to_bytes();
+            }
+            Ok(())
+        })?;
+        Ok((restored.position, restored.message_id, heads, keys))
+    }
+
+    /// Takes the numbering of a replayed batch. `keys_from` is the position of the oldest key that
+    /// the sequencer remembers now.
+    fn replay_commit(&mut self, partition: u16, keys_from: u64) -> PyResult<()> {
         self.no_views()?;
         self.inner
-            .replay_commit(partition)
+            .replay_commit(partition, keys_from)
             .map_err(|e| open_error(&e))
     }
 
@@ -353,11 +382,12 @@ impl Engine {
         out
     }
 
-    /// Answers and delivers a batch that is durable, or had nothing to log.
-    fn deliver(&mut self, partition: u16) -> PyResult<()> {
+    /// Answers and delivers a batch that is durable, or had nothing to log; `keys_from` as for
+    /// `replay_commit`.
+    fn deliver(&mut self, partition: u16, keys_from: u64) -> PyResult<()> {
         self.no_views()?;
         self.inner
-            .deliver(partition)
+            .deliver(partition, keys_from)
             .map_err(|e| PyRuntimeError::new_err(e.to_string()))
     }
 

@@ -23,6 +23,8 @@ pub struct Applier {
 struct Shared {
     desk: Mutex<Desk>,
     arrived: Condvar,
+    /// Something was finished.
+    ended: Condvar,
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -49,6 +51,7 @@ impl Applier {
         let shared = Arc::new(Shared {
             desk: Mutex::default(),
             arrived: Condvar::new(),
+            ended: Condvar::new(),
             wake: Box::new(wake),
         });
         let theirs = Arc::clone(&shared);
@@ -78,6 +81,21 @@ impl Applier {
     pub fn take_finished(&self) -> Vec<io::Result<Reached>> {
         std::mem::take(&mut self.shared.desk().finished)
     }
+
+    /// Waits until fewer than `count` chunks are pending, or something failed, or `patience` is
+    /// over; returns outcomes like [`Self::take_finished`].
+    pub fn wait_below(&self, count: usize, patience: Duration) -> Vec<io::Result<Reached>> {
+        let behind = |desk: &mut Desk| {
+            desk.waiting.len() + usize::from(desk.busy) >= count
+                && desk.finished.iter().all(Result::is_ok)
+        };
+        let (mut desk, _) = self
+            .shared
+            .ended
+            .wait_timeout_while(self.shared.desk(), patience, behind)
+            .unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut desk.finished)
+    }
 }
 
 impl Drop for Applier {
@@ -103,6 +121,7 @@ impl Shared {
         desk.finished.push(outcome);
         let first = desk.finished.len() == 1;
         drop(desk);
+        self.ended.notify_one();
         if first {
             (self.wake)();
         }

@@ -55,6 +55,8 @@ KNOBS = [
     ("page_items_max", "77", "page_items_max", 77),
     ("requests_in_flight_max", "77", "requests_in_flight_max", 77),
     ("rows_memory_bytes", "7MiB", "rows_memory_bytes", 7 << 20),
+    ("archive_batch_commands", "777", "archive_batch_commands", 777),
+    ("archive_cache_bytes", "9MiB", "archive_cache_bytes", 9 << 20),
     ("segment_bytes", "7MiB", "segment_bytes", 7 << 20),
     ("send_queue_bytes", "7MiB", "send_queue_bytes", 7 << 20),
     ("send_queue_frames", "77", "send_queue_frames", 77),

@@ -144,6 +144,7 @@ impl Engine {
         let epoch = owned.epoch;
         // An archive that cannot be read now is asked again when the link is.
         let Ok(page) = owned.partition.deliveries_after(position, FEED_BYTES) else {
+            faults::count(&mut self.faults, faults::Fault::ArchiveRead, self.now_ms);
             return false;
         };
         // Under the routes of now: who subscribed since catches up by itself.

@@ -10,11 +10,11 @@ mod kernel;
 mod simulated;
 
 #[cfg(not(feature = "simulation"))]
-pub(crate) use kernel::{Clock, Completions, Poller, Writer, socket};
+pub(crate) use kernel::{Archiver, Clock, Completions, Poller, Writer, socket};
 #[cfg(not(feature = "simulation"))]
 pub use kernel::{Socket, System};
 #[cfg(feature = "simulation")]
-pub(crate) use simulated::{Clock, Completions, Poller, Writer, socket};
+pub(crate) use simulated::{Archiver, Clock, Completions, Poller, Writer, socket};
 #[cfg(feature = "simulation")]
 pub use simulated::{LinkEnds, Port, Socket, System, World};
 

@@ -6,9 +6,12 @@ pub(crate) mod socket;
 pub(crate) use poller::Poller;
 
 use imfast_log::{FileSystem, Log, StdFs};
+use imfast_partition::archive::Archive;
+use imfast_warm::FjallArchive;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -18,6 +21,8 @@ pub type Socket = OwnedFd;
 pub(crate) type Completions = Arc<imfast_log::Completions>;
 /// The writing side of one partition's log.
 pub(crate) type Writer = imfast_log::Writer;
+/// What writes one partition's archive.
+pub(crate) type Archiver = imfast_warm::Applier;
 
 /// The system that this process runs on.
 #[derive(Debug, Clone, Default)]
@@ -42,6 +47,43 @@ impl System {
     /// Moves the writing side of a log to a thread of its own.
     pub(crate) fn start(&self, log: Log, completions: Completions) -> std::io::Result<Writer> {
         log.start(completions)
+    }
+
+    /// Opens the archive of a partition below its log's directory.
+    pub(crate) fn archive(
+        &self,
+        _partition: u16,
+        dir: &Path,
+        cache_bytes: u64,
+    ) -> std::io::Result<Arc<dyn Archive>> {
+        let options = imfast_warm::OpenOptions {
+            cache_bytes,
+            ..imfast_warm::OpenOptions::default()
+        };
+        Ok(Arc::new(FjallArchive::open_with(dir, options)?))
+    }
+
+    /// Moves an archive out of the way: a person may want to look at it.
+    pub(crate) fn put_archive_aside(
+        &self,
+        _partition: u16,
+        dir: &Path,
+        epoch: u64,
+    ) -> std::io::Result<()> {
+        std::fs::rename(dir, dir.with_extension(format!("aside-{epoch}")))
+    }
+
+    /// Starts the thread that writes an archive; what it ends wakes `poller`.
+    pub(crate) fn archiver(
+        &self,
+        partition: u16,
+        archive: Arc<dyn Archive>,
+        poller: &Poller,
+    ) -> std::io::Result<Archiver> {
+        let waker = poller.waker()?;
+        Archiver::start(u32::from(partition), archive, move || {
+            poller::notify(waker.as_fd());
+        })
     }
 
     /// The disk that holds a partition.

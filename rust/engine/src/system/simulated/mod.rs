@@ -4,11 +4,13 @@
 //! [`crate::Engine::step_log`] says so; time stands still until [`World::advance_to`]. Everything
 //! follows from the seed and the calls, whatever the machine.
 
+mod archiver;
 mod network;
 mod poller;
 pub(crate) mod socket;
 mod writer;
 
+pub(crate) use archiver::Archiver;
 pub use network::{LinkEnds, Port};
 pub(crate) use poller::Poller;
 pub use socket::Socket;
@@ -16,9 +18,12 @@ pub(crate) use writer::{Completions, Writer};
 
 use imfast_log::sim::SimFs;
 use imfast_log::{FileSystem, Log};
+use imfast_partition::archive::Archive;
+use imfast_warm::MemoryArchive;
 use network::Network;
 use rustix::io::Errno;
 use std::cell::{Ref, RefCell, RefMut};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -36,6 +41,8 @@ pub(crate) struct State {
     network: Network,
     /// By partition.
     disks: Vec<SimFs>,
+    /// By partition. What they took survives every crash, as it is synced before they say so.
+    archives: Vec<MemoryArchive>,
 }
 
 impl World {
@@ -47,6 +54,7 @@ impl World {
             random: Random(seed),
             network: Network::default(),
             disks: (0..partitions).map(|_| SimFs::new()).collect(),
+            archives: (0..partitions).map(|_| MemoryArchive::default()).collect(),
         })))
     }
 
@@ -116,6 +124,35 @@ impl System {
 
     pub(crate) fn start(&self, log: Log, completions: Completions) -> std::io::Result<Writer> {
         Ok(Writer::new(log, completions))
+    }
+
+    pub(crate) fn archive(
+        &self,
+        partition: u16,
+        _dir: &Path,
+        _cache_bytes: u64,
+    ) -> std::io::Result<Arc<dyn Archive>> {
+        let archive = self.world.state().archives[partition as usize].clone();
+        Ok(Arc::new(archive))
+    }
+
+    pub(crate) fn put_archive_aside(
+        &self,
+        partition: u16,
+        _dir: &Path,
+        _epoch: u64,
+    ) -> std::io::Result<()> {
+        self.world.state_mut().archives[partition as usize] = MemoryArchive::default();
+        Ok(())
+    }
+
+    pub(crate) fn archiver(
+        &self,
+        _partition: u16,
+        archive: Arc<dyn Archive>,
+        poller: &Poller,
+    ) -> std::io::Result<Archiver> {
+        Ok(Archiver::new(self.world.clone(), archive, poller.waker()))
     }
 
     pub(crate) fn file_system(&self, partition: u16) -> Arc<dyn FileSystem> {
