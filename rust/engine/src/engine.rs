@@ -277,6 +277,8 @@ impl Engine {
         self.io.flush_dirty();
         let work = self.work();
         more |= work.batches || work.requests || work.arrivals;
+        // A page that the socket took whole: no event tells that the next one may follow.
+        more |= self.io.has_drained();
         if more {
             self.io.poller.arm();
         }

@@ -208,7 +208,7 @@ impl Io {
                             socket::half_close(&c.fd);
                         }
                     }
-                    Some(_) if connection.is_some_and(|c| c.rare.is_some()) => {
+                    Some(_) if connection.is_some_and(Connection::is_attaching) => {
                         self.drained.push(slot);
                     }
                     _ => {}
@@ -217,6 +217,11 @@ impl Io {
             Ok(Progress::Blocked) => self.blocked(slot),
             Err(_) => self.kill(slot),
         }
+    }
+
+    /// Whether there is such a connection.
+    pub(crate) fn has_drained(&self) -> bool {
+        !self.drained.is_empty()
     }
 
     /// Connections with a catch-up whose queue ran empty since the last call.
