@@ -246,7 +246,10 @@ class Worker:
             self._tell(report={**self._tick.latencies(), "counters": self._engine.stats()})
 
     def _tell(self, **message: object) -> None:
-        self._control.sendall(orjson.dumps(message) + b"\n")
+        try:
+            self._control.sendall(orjson.dumps(message) + b"\n")
+        except ConnectionError:  # the supervisor is gone
+            self._stopped.set()
 
     def _tell_faults(self, counts: Mapping[str, int]) -> None:
         # Totals: the next line makes up for one that finds no room.
@@ -292,6 +295,7 @@ def run_worker(document: WorkerDocument) -> int:
     except FatalError as error:
         with socket.socket(fileno=document.fds.control) as control:
             line = {"fatal": str(error), "exit": int(error.exit_code)}
-            control.sendall(orjson.dumps(line) + b"\n")
+            with suppress(ConnectionError):  # nobody is left to be told
+                control.sendall(orjson.dumps(line) + b"\n")
         return int(error.exit_code)
     return int(ExitCode.OK)
