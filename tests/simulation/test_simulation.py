@@ -12,7 +12,7 @@ from tests.simulation.run import run_plan
 from tests.simulation.search import describe, fresh_seeds, run_seed
 from tests.simulation.shrink import shrink
 
-REGRESSIONS: tuple[int, ...] = tuple(range(20))
+REGRESSIONS: tuple[int, ...] = (*range(20), 101597)
 """Seeds that found a mistake of the product, or of this simulation, and some that did not."""
 
 FRESH = 200
