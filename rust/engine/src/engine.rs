@@ -79,6 +79,8 @@ pub struct Engine {
     pub(crate) policy: Policy,
     pub(crate) completions: Completions,
     pub(crate) completed: Vec<Completion>,
+    /// A batch was committed in this tick.
+    pub(crate) committed: bool,
     pub(crate) key_nonce: u64,
     pub(crate) keys_made: u64,
     pub(crate) checkpoint_due: Vec<u32>,
@@ -161,6 +163,7 @@ impl Engine {
             policy,
             completions,
             completed: Vec::new(),
+            committed: false,
             key_nonce,
             keys_made: 0,
             checkpoint_due: Vec::new(),
@@ -260,6 +263,7 @@ impl Engine {
             sockets: self.config.fan_out_slice_sockets,
             deadline: Instant::now() + Duration::from_micros(self.config.fan_out_slice_us),
             now_ms: self.now_ms,
+            answers_first: std::mem::take(&mut self.committed),
         };
         let mut due = std::mem::take(&mut self.checkpoint_due);
         let held = self.groups.held_until_ms();

@@ -43,6 +43,9 @@ pub(crate) struct Slice {
     pub deadline: Instant,
     /// Engine milliseconds, by which open runs age.
     pub now_ms: u64,
+    /// Whether answers go before a large fan-out: those to durable sends. Those to ephemeral ones
+    /// are what paces their sender, and wait for it.
+    pub answers_first: bool,
 }
 
 /// A sealed run on its way to `subscribers[next..end]`.
@@ -271,7 +274,7 @@ impl Groups {
                 schedule(entry, group, &mut self.active);
             }
         }
-        if io.waiting() * ANSWERS_PART <= self.sockets_ahead() {
+        if bounds.answers_first && io.waiting() * ANSWERS_PART <= self.sockets_ahead() {
             io.flush_dirty();
         }
         while let Some(group) = self.active.pop_front() {

@@ -309,6 +309,7 @@ impl Engine {
             position,
         );
         self.io.stats.commits += 1;
+        self.committed = true;
         // First the position, then the routes: whoever routes after this reads a position that
         // includes these rows (`publish_committed` and `workers` are sequentially consistent).
         self.routes.publish_committed(partition as usize, position);

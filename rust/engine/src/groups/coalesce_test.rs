@@ -27,6 +27,8 @@ struct Fixture {
     groups: Groups,
     group: u32,
     peers: Vec<OwnedFd>,
+    /// As after a commit.
+    answers_first: bool,
 }
 
 impl Fixture {
@@ -62,6 +64,7 @@ impl Fixture {
             groups,
             group,
             peers,
+            answers_first: true,
         }
     }
 
@@ -84,6 +87,7 @@ impl Fixture {
             sockets: usize::MAX,
             deadline: Instant::now() + Duration::from_mins(1),
             now_ms,
+            answers_first: self.answers_first,
         };
         let mut due = Vec::new();
         self.groups.run(&mut self.io, bounds, &mut due, durable)
@@ -174,6 +178,19 @@ fn an_answer_does_not_wait_for_a_large_fan_out() {
     assert!(fixture.slice(0, || true), "some have nothing yet");
     assert_eq!(fixture.written()[last], [6]);
     assert_eq!(fixture.run(0)[last], [frame_bytes()]);
+}
+
+#[test]
+fn an_answer_to_an_ephemeral_send_waits_for_the_fan_out() {
+    let subscribers = 2 * super::LOOK_SOCKETS;
+    let last = subscribers - 1;
+    let mut fixture = Fixture::new(Coalesce::Adaptive, subscribers);
+    fixture.answers_first = false;
+    fixture.append(1);
+    fixture.io.push_bytes(last as u32, b"answer");
+    while fixture.slice(0, || false) {}
+    fixture.io.flush_dirty();
+    assert_eq!(fixture.written()[last], [6 + frame_bytes()]);
 }
 
 #[test]
