@@ -93,7 +93,9 @@ def around(page: str, begin: str, end: str) -> tuple[str, str]:
 
 def _lines(results: Results) -> list[str]:
     lines = ["", _occasion(results) + ".", ""]
-    for section, benchmarks in itertools.groupby(results.benchmarks, lambda one: one["section"]):
+    # The peers have tables of their own.
+    ours = [one for one in results.benchmarks if not one["order"][0].startswith("benchmarks/peers")]
+    for section, benchmarks in itertools.groupby(ours, lambda one: one["section"]):
         lines += [f"### {section}", ""]
         rule = tuple("---" for _ in Row.HEADINGS)
         cells = [Row.HEADINGS, rule]
