@@ -145,12 +145,7 @@ class Worker:
                     raise FatalError(text, ExitCode.DATA_DIRECTORY) from None
                 self._engine.beat()
                 time.sleep(0.02)  # nothing runs on the loop yet
-        if owner.archive_put_aside is not None:
-            log.warning(
-                "archive put aside and made anew from the log",
-                partition=owner.number,
-                reason=owner.archive_put_aside,
-            )
+        self._warn_of_archive(owner)
         log.info(
             "partition open",
             partition=owner.number,
@@ -158,6 +153,15 @@ class Worker:
             commands=commands,
             replay_ms=round((time.monotonic() - started) * 1000),
         )
+
+    @staticmethod
+    def _warn_of_archive(owner: PartitionOwner) -> None:
+        if owner.archive_put_aside is not None:
+            log.warning(
+                "archive put aside and made anew from the log",
+                partition=owner.number,
+                reason=owner.archive_put_aside,
+            )
 
     def _lost(self, partition: int) -> None:
         if partition not in self._reopening:
@@ -182,6 +186,7 @@ class Worker:
             self._reopen_later(number)
             return
         self._reopening.discard(number)
+        self._warn_of_archive(owner)
         log.warning("partition open again", partition=number, epoch=owner.epoch, commands=commands)
         self._engine.flush()
 

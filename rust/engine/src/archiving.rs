@@ -6,7 +6,7 @@
 //! ```
 
 use crate::engine::Engine;
-use crate::faults::{self, Fault};
+use crate::faults::{self, Fault, Faults};
 use crate::owner::Owned;
 use crate::system::Archiver;
 use imfast_partition::archive::{ArchivedKey, Reached};
@@ -51,8 +51,7 @@ impl Owned {
     fn go_on(&mut self, budget: Budget) {
         let due = self.partition.chunk_commands() >= budget.commands
             || self.partition.chunk_row_bytes() >= budget.rows_bytes / 4;
-        let something = self.partition.chunk_commands() > 0;
-        if due && something && self.archiving.archiver.pending() < SUBMITTED_MAX {
+        if due && self.archiving.archiver.pending() < SUBMITTED_MAX {
             let chunk = self.partition.take_chunk(self.archiving.keys_from);
             self.archiving.archiver.submit(chunk);
         }
@@ -60,19 +59,23 @@ impl Owned {
         self.rows_full = self.partition.unarchived_bytes() > budget.rows_bytes;
     }
 
-    /// Takes what the archiver ended. Returns how many writes failed.
-    fn archived(&mut self, finished: Vec<io::Result<Reached>>, budget: Budget) -> u64 {
-        let mut failed = 0;
+    /// Takes what the archiver ended.
+    fn archived(
+        &mut self,
+        finished: Vec<io::Result<Reached>>,
+        budget: Budget,
+        faults: &mut Faults,
+        now_ms: u64,
+    ) {
         for result in finished {
             self.archiving.failing = result.is_err();
             match result {
                 Ok(reached) => self.partition.archived(reached.position),
-                Err(_) => failed += 1,
+                Err(_) => faults::count(faults, Fault::ArchiveWrite, now_ms),
             }
         }
         // Commands that wait for room commit nothing: the next chunk has to go from here.
         self.go_on(budget);
-        failed
     }
 }
 
@@ -89,11 +92,8 @@ impl Engine {
         let budget = self.archive_budget();
         for owned in self.owned.iter_mut().flatten() {
             let finished = owned.archiving.archiver.take_finished();
-            if finished.is_empty() {
-                continue;
-            }
-            for _ in 0..owned.archived(finished, budget) {
-                faults::count(&mut self.faults, Fault::ArchiveWrite, self.now_ms);
+            if !finished.is_empty() {
+                owned.archived(finished, budget, &mut self.faults, self.now_ms);
             }
         }
     }
@@ -108,9 +108,7 @@ impl Engine {
         let archiver = &owned.archiving.archiver;
         if archiver.pending() >= SUBMITTED_MAX && !owned.archiving.failing {
             let finished = archiver.wait_below(SUBMITTED_MAX, PATIENCE);
-            for _ in 0..owned.archived(finished, budget) {
-                faults::count(&mut self.faults, Fault::ArchiveWrite, self.now_ms);
-            }
+            owned.archived(finished, budget, &mut self.faults, self.now_ms);
             self.beat();
         }
     }

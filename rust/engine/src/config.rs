@@ -102,10 +102,10 @@ pub struct Rates {
     pub group: Option<Rate>,
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 impl EngineConfig {
     /// Small bounds, and a partition for each worker.
-    pub(crate) fn example(workers: u8) -> Self {
+    pub fn example(workers: u8) -> Self {
         Self {
             worker: 0,
             workers,

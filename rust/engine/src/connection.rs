@@ -180,11 +180,6 @@ impl Connection {
         self.rare.as_ref()?.attach.as_ref()
     }
 
-    /// Whether a catch-up is under way.
-    pub(crate) fn is_attaching(&self) -> bool {
-        self.rare.as_ref().is_some_and(|rare| rare.attach.is_some())
-    }
-
     pub(crate) fn attach_mut(&mut self) -> Option<&mut Attach> {
         self.rare.as_mut()?.attach.as_mut()
     }

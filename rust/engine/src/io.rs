@@ -208,7 +208,7 @@ impl Io {
                             socket::half_close(&c.fd);
                         }
                     }
-                    Some(_) if connection.is_some_and(Connection::is_attaching) => {
+                    Some(_) if connection.is_some_and(|c| c.attach().is_some()) => {
                         self.drained.push(slot);
                     }
                     _ => {}

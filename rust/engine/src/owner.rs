@@ -300,7 +300,6 @@ impl Engine {
         };
         owned.in_flight = false;
         owned.finished += committed.outcomes.len() as u64;
-        owned.archive_step(keys_from, budget);
         let position = owned.partition.position();
         crash::note(
             Event::BatchDelivered,
@@ -320,6 +319,10 @@ impl Engine {
         self.advance_watermark(partition, position);
         self.links_committed(partition, position);
         self.serve_waiting(partition);
+        // Last: nobody waits for it.
+        if let Some(Some(owned)) = self.owned.get_mut(partition as usize) {
+            owned.archive_step(keys_from, budget);
+        }
         Ok(())
     }
 

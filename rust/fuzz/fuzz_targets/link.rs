@@ -11,9 +11,8 @@ mod frame;
 use arbitrary::Arbitrary;
 use frame::{Kind, NO_PARTITION};
 use imfast_engine::fuzzing::Gateway;
-use imfast_engine::{Coalesce, EngineConfig, Rates};
+use imfast_engine::EngineConfig;
 use imfast_wire::frames::server::Limits;
-use imfast_wire::http::OriginPolicy;
 use libfuzzer_sys::fuzz_target;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -301,50 +300,15 @@ fn greeted(payload: &[u8], watermarks: &[(u64, u64)]) {
 }
 
 fn config(path: &PathBuf) -> EngineConfig {
+    let example = EngineConfig::example(2);
     EngineConfig {
-        worker: 0,
-        workers: 2,
-        server: "n1.w0".to_owned(),
-        incarnation: 1,
         owners: vec![0, 1, 1],
-        layout_generation: 1,
-        hash_secret: [0; 16],
         link_paths: vec![String::new(), path.to_string_lossy().into_owned()],
-        origins: OriginPolicy::SameHost,
-        compression: false,
         limits: Limits {
             frame_bytes: 1 << 12,
-            ..Limits::default()
+            ..example.limits
         },
-        http_head_bytes: 8192,
-        page_items_default: 50,
-        heartbeat_ms: 25_000,
-        authenticate_ms: 5_000,
-        unauthenticated_max: 16,
-        connections_max: 16,
-        in_flight_max: 16,
-        send_queue_bytes: 1 << 20,
-        send_queue_frames: 1024,
         link_queue_bytes: 2048,
-        dedupe_window_ms: 1_000,
-        batch_commands: 16,
-        batch_bytes: 1 << 20,
-        inbox_bytes: 1 << 20,
-        rows_bytes: 1 << 20,
-        archive_commands: 64,
-        archive_cache_bytes: 1 << 20,
-        group_members_max: 16,
-        segment_bytes: 1 << 20,
-        fan_out_slice_us: 1_000,
-        fan_out_slice_sockets: 16,
-        coalesce: Coalesce::Adaptive,
-        checkpoint_ms: 1_000,
-        catch_up_rows: 16,
-        catch_up_bytes: 1 << 16,
-        events_per_tick: 64,
-        accepts_per_tick: 16,
-        rates: Rates::default(),
-        judge_addresses: false,
-        address_trusted: Vec::new(),
+        ..example
     }
 }
