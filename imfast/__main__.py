@@ -1,12 +1,16 @@
 """``python -m imfast`` is the ``imfast`` command."""
 
+import os
 import signal
 import sys
 
 
 def _stop_at_once(_number: int, _frame: object) -> None:
-    """Nothing was started yet, or what was is undone on the way out."""
-    sys.exit(0)
+    """Nothing was started yet but the zygote, which ends when it sees that we have.
+
+    Not by an exception: raised while an extension module is set up, it is lost or a crash.
+    """
+    os._exit(0)
 
 
 def main() -> None:

@@ -55,7 +55,10 @@ def fork_workers(requests: int, idle: Callable[[], None]) -> int | None:
                 idle()
                 idle = _nothing
                 settle_heap(requests)
-            message, inherited, _, _ = socket.recv_fds(channel, len(FORK), INHERITED_MAX)
+            try:
+                message, inherited, _, _ = socket.recv_fds(channel, len(FORK), INHERITED_MAX)
+            except ConnectionResetError:  # it ended without reading our last answer
+                return None
             if not message:
                 return None
             try:
