@@ -6,7 +6,7 @@ import sys
 
 
 def _stop_at_once(_number: int, _frame: object) -> None:
-    """Nothing was started yet but the zygote, which ends when it sees that we have.
+    """What was started yet, the zygote and first workers, ends when it sees that we have.
 
     Not by an exception: raised while an extension module is set up, it is lost or a crash.
     """

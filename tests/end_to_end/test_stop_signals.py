@@ -42,6 +42,32 @@ async def test_server_told_to_stop_while_it_starts_exits_with_zero(
     await until(lambda: not server.processes(), "the end of its workers")
 
 
+@pytest.mark.parametrize("module", ["json", "pydantic", "uvloop"])
+def test_server_told_to_stop_while_it_imports_exits_with_zero(directory: Path, module: str) -> None:
+    """Extension modules import others in the middle of their own set-up.
+
+    An exception out of the signal's handler crashed one and was lost in another.
+    """
+    program = f"""
+import runpy, signal, sys
+
+class Teller:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            signal.raise_signal(signal.SIGTERM)
+
+sys.meta_path.insert(0, Teller())
+sys.argv[:] = ["imfast", "serve", "--data-dir", {str(directory / "data")!r}, "--host", "127.0.0.1"]
+sys.argv += ["--port", "0", "--tcp-port", "0", "--admin-port", "0"]
+runpy.run_module("imfast", run_name="__main__")
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert (run.returncode, run.stdout) == (0, ""), run.stderr
+    assert "Traceback" not in run.stderr
+
+
 def test_first_handler_stands_before_anything_else_is_imported() -> None:
     """What is left is the interpreter's own start."""
     show = "import sys, imfast.__main__; print(*(m for m in sys.modules if 'imfast.' in m))"
