@@ -127,6 +127,11 @@ def make_plan(seed: int) -> Plan:
     for _ in range(draw.choice([0, 2, 5, 9])):
         at_ms = START_MS + draw.random() * length_ms
         operations.append(maker.trouble(at_ms))
+    # Drawn apart from the rest, which thus stays what it was before there were any.
+    cuts = OperationMaker(random.Random(f"cuts {seed}"), layout)
+    for _ in range(cuts.draw.choice([0, 0, 1, 2])):
+        at_ms = START_MS + cuts.draw.random() * length_ms
+        operations.append(Operation(at_ms, *cuts.cut_at_write()))
     operations.sort(key=lambda operation: operation.at_ms)
     return Plan(seed, layout, tuple(operations), START_MS + length_ms)
 
@@ -240,10 +245,18 @@ class OperationMaker:
         return "kill_all", (self.draw.randint(0, 3), self.draw.choice([100, 600]))
 
     def power_cut(self) -> tuple[str, tuple[Any, ...]]:
-        tear = self.draw.choice(
+        return "power_cut", (self.draw.randint(0, 4), self.tear(), self.draw.choice([100, 600]))
+
+    def cut_at_write(self) -> tuple[str, tuple[Any, ...]]:
+        operations = self.draw.choice([0, 1, 1, 1, 2])
+        restart_ms = self.draw.choice([100, 600])
+        return "cut_at_write", (self.partition(), operations, self.tear(), restart_ms)
+
+    def tear(self) -> int:
+        """What a power cut leaves of unsynced writes: nothing, all, or what a seed says."""
+        return self.draw.choice(
             [0, 1, self.draw.randint(2, 1 << 40), self.draw.randint(2, 1 << 40)]
         )
-        return "power_cut", (self.draw.randint(0, 4), tear, self.draw.choice([100, 600]))
 
     def pause(self) -> tuple[str, tuple[Any, ...]]:
         return "pause", (self.worker(), self.draw.choice([50, 300, 1_500, 2_500, 5_000]))

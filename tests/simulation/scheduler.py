@@ -43,6 +43,8 @@ class Scheduler:
         """Streams of zombies that lead nowhere any more."""
         self.client_of: dict[int, Callable[[], None]] = {}
         """By stream: what takes the bytes that arrive at a client."""
+        self.before_write: dict[int, Callable[[], None]] = {}
+        """By partition: what happens once, when its log is about to write."""
         self.commits = 0
         self.faults: list[str] = []
 
@@ -195,6 +197,13 @@ class Scheduler:
             worker.writing.add(partition)
             self.after_ms(1, self.write_log, worker, partition)
             return
+        happens = self.before_write.pop(partition, None)
+        if happens is not None:
+            worker.writing.add(partition)
+            happens()
+            if not worker.alive:
+                return
+            worker.writing.discard(partition)
         try:
             self.commits += self.world.step_log(worker.engine, partition)
         except BaseException as error:

@@ -22,6 +22,7 @@ class Trouble:
             "kill": self.kill,
             "kill_all": self.kill_all,
             "power_cut": self.power_cut,
+            "cut_at_write": self.cut_at_write,
             "pause": self.pause,
             "overtake": self.overtake,
             "cut_link": self.cut_link,
@@ -72,6 +73,15 @@ class Trouble:
         for number in range(self.scheduler.layout.partitions):
             self.world.disk_crash(number, tear + number if tear > 1 else tear)
         self.start_all(restart_ms)
+
+    def cut_at_write(self, partition: int, operations: int, tear: int, restart_ms: float) -> None:
+        """The machine stops while a log writes: a moment that is too short to be met by chance."""
+
+        def cut() -> None:
+            if not self.scheduler.healing:
+                self.power_cut(operations, tear, restart_ms)
+
+        self.scheduler.before_write[partition] = cut
 
     def end_all(self, operations: int) -> None:
         for zombie in list(self.scheduler.zombies.values()):
