@@ -105,6 +105,7 @@ async def test_worker_told_to_stop_without_a_descriptor_left_exits_in_order(
     async with Server(directory, workers=1) as server:
         async with await PlainClient.connect(server, "alice") as alice:
             await alice.send({"user": "bob"}, "k", 1)
+            await server.status()  # whose modules are loaded when clients are served already
             for pid in (server.worker(0).pid, server.ready.pid):
                 leave_descriptors(pid, 0)
             assert await server.stop() == 0
