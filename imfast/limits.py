@@ -72,6 +72,22 @@ HTTP_HEAD_BYTES: Final = Limit(
     unit="bytes",
     meaning="Request line and header fields of one HTTP request.",
 )
+HTTP_TARGET_BYTES: Final = Limit(
+    name="http_target_bytes",
+    default=4096,
+    min=4096,
+    max=4096,
+    unit="bytes",
+    meaning="The target of one HTTP request: path and query.",
+)
+HTTP_REQUEST_MS: Final = Limit(
+    name="http_request_ms",
+    default=5000,
+    min=5000,
+    max=5000,
+    unit="milliseconds",
+    meaning="From the first byte of an HTTP request of a known client to its last.",
+)
 ID_BYTES: Final = Limit(
     name="id_bytes",
     default=128,
@@ -186,6 +202,8 @@ LIMITS: Final[Mapping[str, Limit]] = MappingProxyType(
         "headers": HEADERS,
         "headers_bytes": HEADERS_BYTES,
         "http_head_bytes": HTTP_HEAD_BYTES,
+        "http_target_bytes": HTTP_TARGET_BYTES,
+        "http_request_ms": HTTP_REQUEST_MS,
         "id_bytes": ID_BYTES,
         "key_bytes": KEY_BYTES,
         "content_type_bytes": CONTENT_TYPE_BYTES,

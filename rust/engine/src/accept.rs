@@ -149,6 +149,11 @@ impl Engine {
             self.io.kill(handle.slot);
             return;
         }
+        self.await_identity(handle);
+    }
+
+    /// A connection is to say who it is, and has so much time for it.
+    pub(crate) fn await_identity(&mut self, handle: Handle) {
         // The unit of now has begun already.
         let units = self.config.authenticate_ms.div_ceil(1000) as u32 + 1;
         let now = self.unit();

@@ -14,6 +14,7 @@ use crate::query::{From, Page, Query, QueryKind};
 use crate::slab::Handle;
 use crate::users::scoped;
 use imfast_faults::{Fault, on};
+use imfast_session::Encoding;
 use imfast_wire::frames::server::{Row, ServerBody, ServerFrame};
 use imfast_wire::frames::token::SyncToken;
 
@@ -37,8 +38,12 @@ impl Engine {
         let Some(held) = self.take_held(handle) else {
             return;
         };
-        let HeldRequest::Connect { sync } = held.request else {
-            return;
+        let sync = match held.request {
+            HeldRequest::Connect { sync } => sync,
+            HeldRequest::Request(request) => {
+                return self.request_admitted(handle, held.frame, &request, identity);
+            }
+            _ => return,
         };
         let key = scoped(&identity.tenant, &identity.user);
         let route = self
@@ -438,6 +443,7 @@ impl Engine {
             return;
         };
         let user = std::mem::replace(&mut connection.user, NONE);
+        let encoding = connection.encoding;
         let subscriptions: Vec<u32> = connection.subscriptions.iter().map(|s| s.group).collect();
         let attach = connection.rare.take().and_then(|rare| rare.attach);
         for group in subscriptions {
@@ -449,6 +455,8 @@ impl Engine {
         }
         if user == NONE {
             self.not_a_stranger(slot);
+        } else if encoding == Encoding::Http {
+            self.users.remove_guest(user);
         } else if let Some(route) = self.users.remove_session(user, slot) {
             self.route_writer.clear(route);
         }

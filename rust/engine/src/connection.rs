@@ -54,6 +54,10 @@ pub(crate) struct Connection {
     pub heard: bool,
     /// It is counted among those who have not said who they are.
     pub stranger: bool,
+    /// It ends with the answer to its present HTTP request.
+    pub last: bool,
+    /// Part of an HTTP request is here, and a deadline for the rest is set.
+    pub hurried: bool,
     /// Sends that wait for their commit.
     pub in_flight: u16,
     /// Index of the user on this worker.
@@ -81,6 +85,8 @@ pub(crate) struct Rare {
     pub attach: Option<Attach>,
     /// Requests that several partitions answer.
     pub gathers: Vec<Gather>,
+    /// The token of its latest HTTP request, which its user was found by.
+    pub credential: Box<str>,
 }
 
 /// Answers of several partitions to one request.
@@ -107,6 +113,8 @@ pub(crate) enum HeldRequest {
         sync: String,
     },
     Refresh,
+    /// A request that stands alone, whose token is looked at.
+    Request(crate::requests::Lone),
     Command {
         partition: u16,
         command: Vec<u8>,
@@ -156,6 +164,8 @@ impl Connection {
             checkpoint_due: false,
             heard: false,
             stranger: false,
+            last: false,
+            hurried: false,
             in_flight: 0,
             user: NONE,
             asked: Bucket::default(),
@@ -192,6 +202,12 @@ impl Connection {
                     .get(partition as usize)
                     .is_none_or(Option::is_none)
             })
+    }
+
+    /// Whether later requests wait for the answers of earlier ones: over HTTP, for each.
+    pub(crate) fn waits(&self, in_flight_max: u16) -> bool {
+        let many = self.in_flight >= in_flight_max;
+        many || (self.in_flight > 0 && self.encoding == Encoding::Http) || self.held_back()
     }
 
     /// Whether a control verb holds back what follows it.

@@ -239,12 +239,8 @@ impl Engine {
             token: token.into(),
         });
         let mut encoded: [Vec<u8>; imfast_session::Encoding::COUNT] = Default::default();
-        for encoding in imfast_session::Encoding::ALL {
-            encoding.write(
-                &frame,
-                &mut self.io.deflater,
-                &mut encoded[encoding as usize],
-            );
+        for encoding in imfast_session::Encoding::PUSHED {
+            encoding.write(&frame, &mut self.io.writer, &mut encoded[encoding as usize]);
         }
         for slot in std::mem::take(&mut self.checkpoint_due) {
             let Some(connection) = self.io.connections.get_mut(slot) else {

@@ -28,6 +28,7 @@ use imfast_routes::RouteTable;
 use imfast_session::Policy;
 use imfast_wire::frames::codes;
 use imfast_wire::frames::server::{ServerBody, ServerFrame};
+use imfast_wire::http::Site;
 use imfast_wire::rate::Bucket;
 use imfast_wire::websocket::deflate::Inflater;
 use rustix::io::Errno;
@@ -108,6 +109,8 @@ pub struct Engine {
     pub(crate) faults: Faults,
     /// The state that is being changed is one connection's alone: a panic costs no more than it.
     pub(crate) decoding: bool,
+    /// Nobody is served any more but to the end of what was asked.
+    pub(crate) draining: bool,
     pub(crate) ticks: u64,
     pub(crate) pace: Pace,
     /// Milliseconds since the engine's start, as of this poll.
@@ -129,13 +132,17 @@ impl Engine {
         let key_nonce = system.nonce()?;
         let clock = system.clock();
         let frame_bytes = config.limits.frame_bytes as usize;
+        let site = Site {
+            wall_ms: clock.wall_ms(),
+            origins: config.origins.clone(),
+        };
         let policy = Policy {
             message_bytes_max: frame_bytes,
             http: imfast_wire::http::Limits {
                 header_bytes: config.http_head_bytes,
                 ..imfast_wire::http::Limits::default()
             },
-            origins: config.origins.clone(),
+            site: site.clone(),
             compression: config.compression,
         };
         let limits = IoLimits {
@@ -144,8 +151,10 @@ impl Engine {
             connections_max: config.connections_max,
         };
         let partitions = config.owners.len();
+        let mut io = Io::new(poller, limits);
+        io.writer.site = site;
         Ok(Self {
-            io: Io::new(poller, limits),
+            io,
             users: Users::default(),
             peers: Peers::default(),
             groups: Groups::new(config.coalesce),
@@ -183,6 +192,7 @@ impl Engine {
             inflater: Inflater::default(),
             faults: Faults::default(),
             decoding: false,
+            draining: false,
             ticks: 0,
             pace: Pace::default(),
             now_ms: 0,
@@ -203,6 +213,8 @@ impl Engine {
         self.now_ms = self.clock.now_ms();
         self.io.unit = self.unit();
         self.wall_ms = self.clock.wall_ms();
+        self.policy.site.wall_ms = self.wall_ms;
+        self.io.writer.site.wall_ms = self.wall_ms;
         let mut ready = std::mem::take(&mut self.ready);
         ready.clear();
         self.io.poller.poll(&mut ready)?;
@@ -322,7 +334,11 @@ impl Engine {
         crash::note(Event::DrainBegun, self.now_ms, connections, 0);
         let slots: Vec<u32> = self.io.connections.iter().map(|(slot, _)| slot).collect();
         let unit = self.unit();
+        self.draining = true;
         for slot in slots {
+            if self.answers_first(slot) {
+                continue;
+            }
             let body = ServerBody::GoAway { reconnect_after_ms };
             self.io.push(slot, &ServerFrame::push(body));
             self.io.close(slot, &codes::SHUTTING_DOWN, unit);

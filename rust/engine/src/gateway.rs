@@ -11,6 +11,7 @@ use crate::peers::Peer;
 use crate::query::{Query, QueryKind};
 use crate::slab::Handle;
 use imfast_partition::Incoming;
+use imfast_session::Encoding;
 use imfast_wire::frames::check::Refusal;
 use imfast_wire::frames::client::{Send, Target};
 use imfast_wire::frames::codes::{self, Code};
@@ -161,7 +162,7 @@ impl Engine {
                 partition: None,
                 query,
             } => self.scatter(handle, frame, query),
-            HeldRequest::Connect { .. } | HeldRequest::Refresh => {}
+            HeldRequest::Connect { .. } | HeldRequest::Refresh | HeldRequest::Request(_) => {}
         }
         self.resume(handle);
     }
@@ -178,6 +179,9 @@ impl Engine {
         let Some(Held { frame, request }) = self.take_held(handle) else {
             return;
         };
+        if let HeldRequest::Request(_) = request {
+            return self.request_refused(handle, frame, code, message, retry_after_ms);
+        }
         // A refused connect is told even without an id: the connection ends with it.
         let connect = matches!(request, HeldRequest::Connect { .. });
         if frame != 0 || connect {
@@ -239,8 +243,9 @@ impl Engine {
                     connection.in_flight = connection.in_flight.saturating_sub(1);
                     // Frames may wait with all bytes read: then no event would bring them on.
                     let waits = !connection.reading || !connection.unparsed.is_empty();
-                    if waits && connection.in_flight == in_flight_max / 2 && !connection.held_back()
-                    {
+                    let opens = connection.in_flight == in_flight_max / 2;
+                    let lone = connection.encoding == Encoding::Http;
+                    if (waits && opens || lone) && !connection.held_back() {
                         self.resumable.push(handle);
                     }
                 }

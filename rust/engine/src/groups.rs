@@ -14,9 +14,8 @@ use crate::io::Io;
 use crate::run::{Class, Mark, Run, View};
 use crate::send_queue::Shared;
 use hashbrown::HashMap;
-use imfast_session::Encoding;
+use imfast_session::{Encoding, Writer};
 use imfast_wire::frames::server::ServerFrame;
-use imfast_wire::websocket::deflate::Deflater;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Instant;
@@ -50,7 +49,8 @@ pub(crate) struct Slice {
 
 /// A sealed run on its way to `subscribers[next..end]`.
 struct Job {
-    buffers: [Shared; Encoding::COUNT],
+    /// None where nobody reads that encoding.
+    buffers: [Option<Shared>; Encoding::COUNT],
     marks: Vec<Mark>,
     senders: Vec<u32>,
     frames: u32,
@@ -90,7 +90,7 @@ impl LocalGroup {
 pub(crate) struct Groups {
     by_key: HashMap<Rc<str>, u32>,
     slab: crate::slab::Slab<LocalGroup>,
-    deflater: Deflater,
+    writer: Writer,
     /// Groups with jobs, in turn.
     active: VecDeque<u32>,
     /// Groups with an open run and no job.
@@ -235,11 +235,11 @@ impl Groups {
         }
         let run = &mut entry.open;
         let mut start = [0; Encoding::COUNT];
-        for encoding in Encoding::ALL {
+        for encoding in Encoding::PUSHED {
             let at = encoding as usize;
             start[at] = run.buffers[at].len() as u32;
             if entry.by_encoding[at] > 0 {
-                encoding.write(frame, &mut self.deflater, &mut run.buffers[at]);
+                encoding.write(frame, &mut self.writer, &mut run.buffers[at]);
             }
         }
         run.count(class, start);
@@ -357,7 +357,9 @@ fn schedule(entry: &mut LocalGroup, group: u32, active: &mut VecDeque<u32>) {
 fn seal(entry: &mut LocalGroup) {
     let run = std::mem::take(&mut entry.open);
     entry.jobs.push_back(Job {
-        buffers: run.buffers.map(Rc::new),
+        buffers: run
+            .buffers
+            .map(|buffer| (!buffer.is_empty()).then(|| Rc::new(buffer))),
         marks: run.marks,
         senders: run.senders,
         frames: run.frames,
@@ -409,8 +411,11 @@ fn slice(
 
 /// Gives one connection all frames of a job but those it sent itself.
 fn deliver(io: &mut Io, slot: u32, encoding: Encoding, job: &Job) {
+    let Some(buffer) = &job.buffers[encoding as usize] else {
+        return;
+    };
     let run = View {
-        buffer: &job.buffers[encoding as usize],
+        buffer,
         marks: &job.marks,
         encoding,
         frames: job.frames,

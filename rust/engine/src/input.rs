@@ -49,7 +49,7 @@ impl Engine {
             }
             _ => {}
         }
-        if connection.held_back() || connection.in_flight >= in_flight_max {
+        if connection.waits(in_flight_max) {
             self.io.set_reading(handle.slot, false);
             return;
         }
@@ -67,7 +67,7 @@ impl Engine {
 
     /// Runs `work` for one connection. A panic in what is that connection's alone (see
     /// [`Engine::decoding`]) closes it; any other goes on, for what it left half done is shared.
-    fn for_connection(&mut self, handle: Handle, work: impl FnOnce(&mut Self)) {
+    pub(crate) fn for_connection(&mut self, handle: Handle, work: impl FnOnce(&mut Self)) {
         let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(self))) else {
             return;
         };
@@ -97,14 +97,14 @@ impl Engine {
             std::mem::swap(&mut session, &mut connection.session);
         }
         let mut at = 0;
+        let mut end = bytes.len();
         let mut close = None;
         let mut finish = false;
         while at < bytes.len() {
             let Some(connection) = self.io.connections.resolve_mut(handle) else {
                 break;
             };
-            if !connection.open() || connection.held_back() || connection.in_flight >= in_flight_max
-            {
+            if !connection.open() || connection.waits(in_flight_max) {
                 break;
             }
             let encoding = connection.encoding;
@@ -117,12 +117,22 @@ impl Engine {
             }
             match input {
                 Input::Incomplete { .. } => break,
+                Input::Partial { kept } => {
+                    end = at + kept;
+                    break;
+                }
+                Input::Request { consumed, asked } => {
+                    at += consumed;
+                    let last = asked.answering.last;
+                    self.lone_request(handle, &asked);
+                    if last {
+                        break;
+                    }
+                }
                 Input::Handled { consumed } => at += consumed,
                 Input::Opened { consumed, encoding } => {
                     at += consumed;
-                    if let Some(connection) = self.io.connections.resolve_mut(handle) {
-                        connection.encoding = encoding;
-                    }
+                    self.upgraded(handle, encoding);
                 }
                 Input::Message {
                     consumed,
@@ -148,7 +158,10 @@ impl Engine {
         self.inflater = inflater;
         if let Some(connection) = self.io.connections.resolve_mut(handle) {
             std::mem::swap(&mut session, &mut connection.session);
-            connection.unparsed = bytes.get(at..).unwrap_or(&[]).to_vec();
+            connection.unparsed = bytes.get(at..end).unwrap_or(&[]).to_vec();
+            if connection.encoding == Encoding::Http {
+                finish |= self.between_requests(handle);
+            }
         }
         let unit = self.unit();
         if let Some(code) = close {
@@ -209,6 +222,10 @@ impl Engine {
         if connection.held_back() {
             return;
         }
+        if connection.last && connection.in_flight == 0 {
+            let unit = self.unit();
+            return self.io.finish(handle.slot, unit);
+        }
         let encoding = connection.encoding;
         let payload = connection
             .rare
@@ -241,7 +258,7 @@ impl Engine {
         let Some(connection) = self.io.connections.resolve(handle) else {
             return;
         };
-        if connection.open() && !connection.held_back() && connection.in_flight < in_flight_max {
+        if connection.open() && !connection.waits(in_flight_max) {
             self.io.set_reading(handle.slot, true);
         }
     }

@@ -8,10 +8,9 @@ use crate::slab::{Handle, Slab};
 use crate::stats::Stats;
 use crate::system::{Poller, Source, socket};
 use crate::wheel::Wheel;
-use imfast_session::Encoding;
+use imfast_session::{Encoding, Writer};
 use imfast_wire::frames::codes::Code;
 use imfast_wire::frames::server::{ServerBody, ServerFrame};
-use imfast_wire::websocket::deflate::Deflater;
 use rustix::io::Errno;
 
 /// Bounds that protect a worker from one connection.
@@ -33,7 +32,7 @@ pub(crate) struct Io {
     pub pool: BufferPool,
     pub stats: Stats,
     pub limits: IoLimits,
-    pub deflater: Deflater,
+    pub writer: Writer,
     /// Seconds since the engine's start, as of this poll.
     pub unit: u32,
     dirty: Vec<u32>,
@@ -50,7 +49,7 @@ impl Io {
             pool: BufferPool::default(),
             stats: Stats::default(),
             limits,
-            deflater: Deflater::default(),
+            writer: Writer::default(),
             unit: 0,
             dirty: Vec::new(),
             dead: Vec::new(),
@@ -60,8 +59,8 @@ impl Io {
 
     /// Queues one frame for one connection, in that connection's encoding.
     pub(crate) fn push(&mut self, slot: u32, frame: &ServerFrame<'_>) {
-        self.append(slot, |encoding, deflater, out| {
-            encoding.write(frame, deflater, out);
+        self.append(slot, |encoding, writer, out| {
+            encoding.write(frame, writer, out);
         });
     }
 
@@ -70,7 +69,7 @@ impl Io {
         self.append(slot, |_, _, out| out.extend_from_slice(bytes));
     }
 
-    fn append(&mut self, slot: u32, write: impl FnOnce(Encoding, &mut Deflater, &mut Vec<u8>)) {
+    fn append(&mut self, slot: u32, write: impl FnOnce(Encoding, &mut Writer, &mut Vec<u8>)) {
         let Some(connection) = self.connections.get_mut(slot) else {
             return;
         };
@@ -80,8 +79,8 @@ impl Io {
         let encoding = connection.encoding;
         let pool = &mut self.pool;
         let queue = connection.queue.get_or_insert_with(|| pool.take_queue());
-        let deflater = &mut self.deflater;
-        queue.append_with(pool, |out| write(encoding, deflater, out));
+        let writer = &mut self.writer;
+        queue.append_with(pool, |out| write(encoding, writer, out));
         self.queued(slot);
     }
 
@@ -91,7 +90,7 @@ impl Io {
         let Some(connection) = self.connections.get_mut(slot) else {
             return;
         };
-        if !connection.open() || run.buffer.is_empty() {
+        if !connection.open() {
             return;
         }
         if own {
@@ -284,7 +283,8 @@ impl Io {
         let pool = &mut self.pool;
         let mut queue = connection.queue.take().unwrap_or_else(|| pool.take_queue());
         let session = &mut connection.session;
-        queue.append_with(pool, |out| session.close(code, out));
+        let site = &self.writer.site;
+        queue.append_with(pool, |out| session.close(code, site, out));
         connection.queue = Some(queue);
         self.finish(slot, now_unit);
     }

@@ -20,6 +20,7 @@ mod faults;
 pub mod fuzzing;
 mod gateway;
 mod groups;
+mod http;
 mod input;
 mod io;
 mod links;

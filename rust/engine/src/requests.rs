@@ -10,6 +10,16 @@ pub struct Request {
     pub verb: ControlVerb,
 }
 
+/// A request over HTTP, put aside while its token is looked at.
+#[derive(Debug)]
+pub(crate) struct Lone {
+    pub token: Box<str>,
+    pub verb: Box<str>,
+    pub key: Box<str>,
+    pub device: Box<str>,
+    pub body: Box<[u8]>,
+}
+
 /// What is asked. Only what a policy could want to know is shown; the engine keeps the rest.
 #[derive(Debug)]
 pub enum ControlVerb {

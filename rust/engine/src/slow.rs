@@ -90,7 +90,7 @@ impl Io {
         let encoding = connection.encoding;
         let bounds = self.bounds();
         let mut encoded = self.pool.take();
-        encoding.write(frame, &mut self.deflater, &mut encoded);
+        encoding.write(frame, &mut self.writer, &mut encoded);
         if let Some(queue) = self
             .connections
             .get_mut(slot)

@@ -3,7 +3,7 @@
 use crate::connection::Phase;
 use crate::engine::{Engine, TICK};
 use crate::slab::Handle;
-use imfast_session::Overdue;
+use imfast_session::{Encoding, Overdue};
 use imfast_wire::frames::codes;
 use imfast_wire::frames::server::{ServerBody, ServerFrame};
 use std::time::Duration;
@@ -122,6 +122,9 @@ impl Engine {
                 Phase::Stranger | Phase::Connecting => {
                     self.io.stats.timed_out += 1;
                     self.io.close(slot, &codes::AUTHENTICATION_TIMEOUT, now);
+                }
+                Phase::Connected if connection.encoding == Encoding::Http => {
+                    self.sweep_requests(slot);
                 }
                 Phase::Connected => {
                     if std::mem::take(&mut connection.heard) {

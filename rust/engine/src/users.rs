@@ -12,6 +12,8 @@ pub(crate) struct LocalUser {
     /// Key in the node's route table.
     pub route: u64,
     pub sessions: Vec<u32>,
+    /// Connections here that act for it without a session.
+    pub guests: u32,
     /// What they have asked of late, together.
     pub asked: Bucket,
 }
@@ -61,21 +63,54 @@ impl Users {
 
     /// Adds a session of a user. The second value says that it is the user's first here.
     pub(crate) fn add_session(&mut self, key: &str, route: u64, slot: u32) -> (u32, bool) {
-        if let Some(index) = self.find(key)
-            && let Some(user) = self.users.get_mut(index)
-        {
-            user.sessions.push(slot);
+        let index = self.find_or_add(key, route);
+        let Some(user) = self.users.get_mut(index) else {
             return (index, false);
+        };
+        user.sessions.push(slot);
+        (index, user.sessions.len() == 1)
+    }
+
+    /// Adds a connection that acts for a user and is sent nothing.
+    pub(crate) fn add_guest(&mut self, key: &str, route: u64) -> u32 {
+        let index = self.find_or_add(key, route);
+        if let Some(user) = self.users.get_mut(index) {
+            user.guests += 1;
+        }
+        index
+    }
+
+    fn find_or_add(&mut self, key: &str, route: u64) -> u32 {
+        if let Some(index) = self.find(key) {
+            return index;
         }
         let key: Rc<str> = key.into();
         let handle = self.users.insert(LocalUser {
             key: Rc::clone(&key),
             route,
-            sessions: vec![slot],
+            sessions: Vec::new(),
+            guests: 0,
             asked: Bucket::default(),
         });
         self.by_key.insert(key, handle.slot);
-        (handle.slot, true)
+        handle.slot
+    }
+
+    pub(crate) fn remove_guest(&mut self, user: u32) {
+        if let Some(entry) = self.users.get_mut(user) {
+            entry.guests -= 1;
+            self.drop_unused(user);
+        }
+    }
+
+    fn drop_unused(&mut self, user: u32) {
+        if let Some(entry) = self.users.get(user)
+            && entry.sessions.is_empty()
+            && entry.guests == 0
+            && let Some(entry) = self.users.remove(user)
+        {
+            self.by_key.remove(&entry.key);
+        }
     }
 
     /// Removes a session; returns the route key to clear when it was the user's last here.
@@ -85,8 +120,8 @@ impl Users {
         if !entry.sessions.is_empty() {
             return None;
         }
-        let entry = self.users.remove(user)?;
-        self.by_key.remove(&entry.key);
-        Some(entry.route)
+        let route = entry.route;
+        self.drop_unused(user);
+        Some(route)
     }
 }

@@ -14,7 +14,7 @@ use imfast_wire::frames::server::{ServerBody, ServerFrame};
 use imfast_wire::frames::{check, id};
 
 /// The device of a client that names none: its cursors are the user's without a device.
-const DEFAULT_DEVICE: &str = "default";
+pub(crate) const DEFAULT_DEVICE: &str = "default";
 
 impl Engine {
     pub(crate) fn verb(&mut self, handle: Handle, frame: ClientFrame<'_>) -> Flow {

@@ -3,9 +3,9 @@
 #![no_main]
 
 use arbitrary::Arbitrary;
-use imfast_session::{Input, Overdue, Policy, Session, frames};
-use imfast_wire::frames::codes;
-use imfast_wire::http::{self, ClientHandshake, OriginPolicy};
+use imfast_session::{Input, Overdue, Policy, Session, What, frames};
+use imfast_wire::frames::{codes, json};
+use imfast_wire::http::{self, ClientHandshake, Site};
 use imfast_wire::websocket::deflate::Inflater;
 use imfast_wire::websocket::{Decoded, Decoder, Opcode, Role, masked_frame};
 use libfuzzer_sys::fuzz_target;
@@ -39,7 +39,7 @@ fuzz_target!(|case: Case| {
     let policy = Policy {
         message_bytes_max: 2048,
         http: http::Limits::default(),
-        origins: OriginPolicy::SameHost,
+        site: Site::default(),
         compression: case.compression,
     };
     let mut session = if case.tcp {
@@ -60,7 +60,8 @@ fuzz_target!(|case: Case| {
                 }
             }
             Operation::Close { code } => {
-                session.close(codes::ALL[*code as usize % codes::ALL.len()], &mut sent);
+                let code = codes::ALL[*code as usize % codes::ALL.len()];
+                session.close(code, &policy.site, &mut sent);
                 assert!(!over || before == sent.len(), "the end is said once");
                 over = true;
             }
@@ -111,7 +112,21 @@ fn receive(
                 assert!(needed > present);
                 return false;
             }
+            Input::Partial { kept } => {
+                assert!(kept <= present);
+                held.truncate(kept);
+                return false;
+            }
+            Input::Request { consumed, asked } => {
+                assert!(asked.body.len() <= policy.message_bytes_max && !over);
+                if let What::Verb(verb) = asked.what {
+                    let _ = json::decode_verb(verb, asked.body);
+                }
+                consumed
+            }
             Input::Handled { consumed } => consumed,
+            // Another encoding begins, with the bytes that told so.
+            Input::Opened { consumed: 0, .. } => continue,
             Input::Opened { consumed, .. } => consumed,
             Input::Message { consumed, bytes } => {
                 assert!(bytes.len() <= policy.message_bytes_max && !over);
@@ -129,7 +144,7 @@ fn receive(
             }
             Input::Ended(_) => {
                 held.clear();
-                session.close(&codes::SHUTTING_DOWN, &mut Vec::new());
+                session.close(&codes::SHUTTING_DOWN, &policy.site, &mut Vec::new());
                 return true;
             }
         };
@@ -163,8 +178,12 @@ fn handshake(subprotocol: bool, offer: &[u8], out: &mut Vec<u8>) {
     http::write_client_handshake(out, &handshake, &[header]);
 }
 
-/// A refusal, or a 101 and then frames that a client can read.
+/// A refusal, or a 101 and then frames that a client can read; answers to requests before.
 fn check_sent(sent: &[u8]) {
+    if sent.first() == Some(&0) {
+        // It became framed TCP.
+        return;
+    }
     let Some(end) = sent.windows(4).position(|four| four == b"\r\n\r\n") else {
         assert!(sent.is_empty(), "half a response");
         return;

@@ -1,7 +1,9 @@
 //! How a connection's frames are written.
 
+use crate::http::write_reply;
 use imfast_wire::frames::server::ServerFrame;
 use imfast_wire::frames::{json, proto};
+use imfast_wire::http::Site;
 use imfast_wire::protobuf::put_delimited;
 use imfast_wire::websocket::deflate::Deflater;
 use imfast_wire::{tcp, websocket};
@@ -21,12 +23,24 @@ pub enum Encoding {
     WebSocketJsonDeflate = 3,
     /// As [`Encoding::WebSocketProto`], compressed where that saves bytes.
     WebSocketProtoDeflate = 4,
+    /// Answers to HTTP requests, whose frame's id says how. It has no pushes.
+    Http = 5,
+}
+
+/// What the connections of a thread share for writing.
+#[derive(Default)]
+pub struct Writer {
+    pub deflater: Deflater,
+    pub site: Site,
+    /// Room for a body whose length stands before it.
+    scratch: Vec<u8>,
 }
 
 impl Encoding {
     /// How many there are: the length of arrays indexed by encoding.
-    pub const COUNT: usize = 5;
-    pub const ALL: [Self; Self::COUNT] = [
+    pub const COUNT: usize = 6;
+    /// Those that pushes are written in.
+    pub const PUSHED: [Self; 5] = [
         Self::WebSocketJson,
         Self::WebSocketProto,
         Self::Tcp,
@@ -53,19 +67,25 @@ impl Encoding {
     }
 
     /// Appends `frame` as this encoding puts it on the wire. All connections of a thread can
-    /// share one deflater.
-    pub fn write(self, frame: &ServerFrame<'_>, deflater: &mut Deflater, out: &mut Vec<u8>) {
+    /// share one writer.
+    pub fn write(self, frame: &ServerFrame<'_>, writer: &mut Writer, out: &mut Vec<u8>) {
         use websocket::{Opcode, deflated_frame_with, frame_with};
         match self {
             Self::WebSocketJson => frame_with(Opcode::Text, out, |o| write_json(frame, o)),
             Self::WebSocketJsonDeflate => {
+                let deflater = &mut writer.deflater;
                 deflated_frame_with(Opcode::Text, deflater, out, |o| write_json(frame, o));
             }
             Self::WebSocketProto => frame_with(Opcode::Binary, out, |o| write_proto(frame, o)),
             Self::WebSocketProtoDeflate => {
+                let deflater = &mut writer.deflater;
                 deflated_frame_with(Opcode::Binary, deflater, out, |o| write_proto(frame, o));
             }
             Self::Tcp => tcp::frame_with(out, |o| proto::encode_server(frame, o)),
+            Self::Http => {
+                let Writer { site, scratch, .. } = writer;
+                write_reply(out, site, frame.id, &frame.body, scratch);
+            }
         }
     }
 }
@@ -97,7 +117,7 @@ mod tests {
             token: token.to_owned().into(),
         };
         let mut out = Vec::new();
-        encoding.write(&ServerFrame::push(body), &mut Deflater::default(), &mut out);
+        encoding.write(&ServerFrame::push(body), &mut Writer::default(), &mut out);
         out
     }
 

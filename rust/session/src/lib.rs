@@ -3,10 +3,12 @@
 
 mod echo;
 mod encoding;
+mod http;
 mod payload;
 mod session;
 
 pub use echo::{Echo, Echoed};
-pub use encoding::Encoding;
+pub use encoding::{Encoding, Writer};
+pub use http::{Asked, What};
 pub use payload::{Frames, frames};
 pub use session::{Ended, Input, Overdue, Policy, Session};

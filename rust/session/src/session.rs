@@ -5,10 +5,11 @@
 //! caller sends it before anything it queues later.
 
 use crate::Encoding;
+use crate::http::{Asked, Head, Requests};
 use imfast_wire::frames::codes::Code;
 use imfast_wire::frames::proto;
 use imfast_wire::frames::server::{ServerBody, ServerFrame};
-use imfast_wire::http::{self, OriginPolicy};
+use imfast_wire::http::{self, Site};
 use imfast_wire::websocket::deflate::{Inflater, WINDOW_BITS_MAX};
 use imfast_wire::{tcp, websocket};
 
@@ -18,19 +19,20 @@ pub struct Policy {
     /// Bytes of one message from a client, all fragments together.
     pub message_bytes_max: usize,
     pub http: http::Limits,
-    pub origins: OriginPolicy,
+    /// Whose pages may connect, and the time.
+    pub site: Site,
     /// Whether clients that offer permessage-deflate get it.
     pub compression: bool,
 }
 
 /// The WebSocket endpoint.
-const PATH: &str = "/v1/ws";
+pub(crate) const PATH: &str = "/v1/ws";
 const JSON: &str = "imfast.v1.json";
 const PROTO: &str = "imfast.v1.proto";
 
 enum Stage {
-    /// Waiting for an HTTP request.
-    Http,
+    /// HTTP requests, one of which may become another stage.
+    Http(Requests),
     WebSocket(websocket::Decoder),
     Tcp,
     /// Over; bytes that still come are thrown away.
@@ -50,8 +52,13 @@ pub struct Session {
 pub enum Input<'a> {
     /// Call again once there are at least `needed` bytes from the start of this input.
     Incomplete { needed: usize },
+    /// Call again once there is more; of this input the first `kept` bytes still mean something,
+    /// which may have changed.
+    Partial { kept: usize },
     /// Protocol business, done.
     Handled { consumed: usize },
+    /// A request that stands alone; its answer is written with [`Encoding::Http`].
+    Request { consumed: usize, asked: Asked<'a> },
     /// The handshake is over.
     Opened { consumed: usize, encoding: Encoding },
     /// A message with client frames.
@@ -84,8 +91,8 @@ impl Session {
     /// A connection accepted on the HTTP port.
     pub fn http() -> Self {
         Self {
-            stage: Stage::Http,
-            encoding: Encoding::WebSocketJson,
+            stage: Stage::Http(Requests::default()),
+            encoding: Encoding::Http,
             awaiting: false,
         }
     }
@@ -122,8 +129,21 @@ impl Session {
         out: &mut Vec<u8>,
     ) -> Input<'a> {
         self.awaiting = false;
-        match self.stage {
-            Stage::Http => self.handshake(input, policy, out),
+        match &mut self.stage {
+            // The length of a TCP frame is below 2^24; no method begins with that byte.
+            Stage::Http(requests) if requests.fresh() && input.first() == Some(&0) => {
+                *self = Self::tcp();
+                let encoding = self.encoding;
+                Input::Opened {
+                    consumed: 0,
+                    encoding,
+                }
+            }
+            Stage::Http(requests) => match requests.head(input, policy, out) {
+                Head::Upgrade => self.handshake(input, policy, out),
+                Head::Answered(input) => input,
+                Head::Read => requests.body(input, policy, out),
+            },
             Stage::Tcp => match tcp::decode(input, policy.message_bytes_max) {
                 Ok(tcp::Decoded::Incomplete { needed }) => Input::Incomplete { needed },
                 Ok(tcp::Decoded::Frame { consumed, payload }) => Input::Message {
@@ -223,7 +243,7 @@ impl Session {
             http::write_error(out, 404, "Not Found", &[], body);
             return Input::Ended(Ended::Refused);
         }
-        let accept = http::websocket_upgrade(&request, &[JSON, PROTO], &policy.origins);
+        let accept = http::websocket_upgrade(&request, &[JSON, PROTO], &policy.site.origins);
         let accept = accept.and_then(|mut accept| {
             if policy.compression {
                 accept.agree_on_deflate(&request)?;
@@ -279,8 +299,13 @@ impl Session {
         }
     }
 
+    /// Whether part of a request is here, of which the rest has to come.
+    pub fn in_request(&self) -> bool {
+        matches!(&self.stage, Stage::Http(requests) if requests.partial())
+    }
+
     /// Ends the session from our side, with the close code that `code` names.
-    pub fn close(&mut self, code: &'static Code, out: &mut Vec<u8>) {
+    pub fn close(&mut self, code: &'static Code, site: &Site, out: &mut Vec<u8>) {
         match self.stage {
             Stage::WebSocket(_) => {
                 let number = code.close.map_or(1000, |close| close.number);
@@ -290,9 +315,7 @@ impl Session {
                 let body = ServerBody::error(code, 0, "");
                 write_tcp(body, out);
             }
-            Stage::Http => {
-                http::write_error(out, code.http, "Error", &[], code.message.as_bytes());
-            }
+            Stage::Http(ref requests) => requests.close(code, site, out),
             Stage::Over => {}
         }
         self.stage = Stage::Over;
@@ -313,7 +336,7 @@ mod tests {
         Policy {
             message_bytes_max: 1000,
             http: http::Limits::default(),
-            origins: OriginPolicy::SameHost,
+            site: Site::default(),
             compression: false,
         }
     }
@@ -401,7 +424,7 @@ mod tests {
 
     #[test]
     fn a_request_elsewhere_is_answered_and_ended() {
-        let mut request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec();
+        let mut request = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".to_vec();
         let mut out = Vec::new();
         let mut session = Session::http();
         let mut inflater = Inflater::default();
@@ -439,11 +462,11 @@ mod tests {
     fn closing_names_the_catalogues_close_code() {
         let mut session = opened(JSON);
         let mut out = Vec::new();
-        session.close(&codes::SHUTTING_DOWN, &mut out);
+        session.close(&codes::SHUTTING_DOWN, &Site::default(), &mut out);
         let expected = codes::SHUTTING_DOWN.close.expect("closes").number;
         assert_eq!(out[2..4], expected.to_be_bytes());
         out.clear();
-        session.close(&codes::SHUTTING_DOWN, &mut out);
+        session.close(&codes::SHUTTING_DOWN, &Site::default(), &mut out);
         assert!(out.is_empty(), "the end is said once");
     }
 

@@ -68,6 +68,24 @@ pub const HTTP_HEAD_BYTES: Limit = Limit {
     unit: "bytes",
 };
 
+/// The target of one HTTP request: path and query.
+pub const HTTP_TARGET_BYTES: Limit = Limit {
+    name: "http_target_bytes",
+    default: 4096,
+    min: 4096,
+    max: 4096,
+    unit: "bytes",
+};
+
+/// From the first byte of an HTTP request of a known client to its last.
+pub const HTTP_REQUEST_MS: Limit = Limit {
+    name: "http_request_ms",
+    default: 5000,
+    min: 5000,
+    max: 5000,
+    unit: "milliseconds",
+};
+
 /// A user, group, device or conversation id.
 pub const ID_BYTES: Limit = Limit {
     name: "id_bytes",
@@ -194,6 +212,8 @@ pub const ALL: &[Limit] = &[
     HEADERS,
     HEADERS_BYTES,
     HTTP_HEAD_BYTES,
+    HTTP_TARGET_BYTES,
+    HTTP_REQUEST_MS,
     ID_BYTES,
     KEY_BYTES,
     CONTENT_TYPE_BYTES,

@@ -22,7 +22,34 @@ impl OriginPolicy {
             Self::List(origins) => origins.iter().any(|o| o.eq_ignore_ascii_case(origin)),
         }
     }
+
+    /// Whether a browser is to let pages of `origin` read answers (the fetch standard's CORS), as a
+    /// number for [`Self::shared_with`]. 0: it needs no telling, or is not to.
+    pub fn shares_with(&self, origin: &str) -> u16 {
+        match self {
+            Self::SameHost => 0,
+            Self::Any => ANY,
+            Self::List(origins) => origins
+                .iter()
+                .position(|o| o.eq_ignore_ascii_case(origin))
+                .and_then(|at| u16::try_from(at).ok()?.checked_add(ANY + 1))
+                .unwrap_or(0),
+        }
+    }
+
+    /// The origin that [`Self::shares_with`] gave a number, `*` for all.
+    pub(super) fn shared_with(&self, number: u16) -> Option<&str> {
+        match self {
+            _ if number == 0 => None,
+            Self::SameHost => None,
+            Self::Any => Some("*"),
+            Self::List(origins) => origins.get(usize::from(number - ANY - 1)).map(|o| &**o),
+        }
+    }
 }
+
+/// The number of all origins; those of a list follow.
+const ANY: u16 = 1;
 
 fn same_host(origin: &str, host: &str) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else {

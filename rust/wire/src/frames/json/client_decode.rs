@@ -7,7 +7,9 @@ use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, M
 use serde_json::value::RawValue;
 
 use super::content::Content;
-use super::read::{Fields, Object, fill, flag, ignore, maybe_number, number, read, text, texts};
+use super::read::{
+    Fields, Object, fill, flag, ignore, maybe_number, number, object, read, text, texts,
+};
 use super::{message_of, offset_of, utf8};
 use crate::frames::client::{ClientFrame, Group, Send, Target, Verb};
 use crate::frames::{FrameError, MAX_NUMBER, check};
@@ -153,57 +155,13 @@ impl<'de> Fields<'de> for Frame<'de> {
     const NAME: &'static str = "a frame";
 
     fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        let verb = match key {
-            "id" => {
-                self.id = number(map, "id")?;
-                return Ok(());
-            }
-            "send" => Verb::Send(read::<A, SendFields<'de>>(map)?.send()?),
-            "ack" => {
-                let cursor: Cursor<'de> = read(map)?;
-                Verb::Ack {
-                    conversation: cursor.conversation,
-                    seq: cursor.seq,
-                }
-            }
-            "read" => {
-                let cursor: Cursor<'de> = read(map)?;
-                Verb::Read {
-                    conversation: cursor.conversation,
-                    seq: cursor.seq,
-                }
-            }
-            "ping" => {
-                read::<A, Empty>(map)?;
-                Verb::Ping
-            }
-            "connect" => {
-                let connect: Connect<'de> = read(map)?;
-                Verb::Connect {
-                    token: connect.token,
-                    device: connect.device,
-                    sync: connect.sync,
-                }
-            }
-            "refresh" => {
-                let connect: Connect<'de> = read(map)?;
-                Verb::Refresh {
-                    token: connect.token,
-                }
-            }
-            "history" => read::<A, History<'de>>(map)?.verb()?,
-            "conversations" => {
-                let page: Page<'de> = read(map)?;
-                Verb::Conversations {
-                    after: page.after,
-                    limit: page.limit,
-                }
-            }
-            "group" => read::<A, GroupFields<'de>>(map)?.verb()?,
-            _ => {
-                self.unknown = true;
-                return ignore(map);
-            }
+        if key == "id" {
+            self.id = number(map, "id")?;
+            return Ok(());
+        }
+        let Some(verb) = map.next_value_seed(Named(key))? else {
+            self.unknown = true;
+            return Ok(());
         };
         if self.verb.is_some() {
             return Err(A::Error::custom(format_args!(
@@ -212,6 +170,84 @@ impl<'de> Fields<'de> for Frame<'de> {
         }
         self.verb = Some(verb);
         Ok(())
+    }
+}
+
+/// Reads the fields of the verb `name`, all of `input` but for whitespace; no input is no fields.
+/// [`Verb::Unknown`] where there is no such verb.
+pub fn decode_verb<'a>(name: &str, input: &'a [u8]) -> Result<Verb<'a>, FrameError> {
+    let text = match utf8(input)? {
+        "" => "{}",
+        text => text,
+    };
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let verb = Named(name).deserialize(&mut deserializer);
+    match verb.and_then(|verb| deserializer.end().map(|()| verb)) {
+        Ok(verb) => Ok(verb.unwrap_or(Verb::Unknown)),
+        Err(error) => {
+            let (offset, message) = (offset_of(text, &error), message_of(&error));
+            Err(if error.is_data() {
+                FrameError::invalid(offset, message)
+            } else {
+                FrameError::malformed(offset, message)
+            })
+        }
+    }
+}
+
+/// The verb of a name, read from its fields; none of that name: skipped.
+struct Named<'n>(&'n str);
+
+impl<'de> DeserializeSeed<'de> for Named<'_> {
+    type Value = Option<Verb<'de>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
+        let verb = match self.0 {
+            "send" => Verb::Send(object::<D, SendFields<'de>>(from)?.send()?),
+            "ack" => {
+                let cursor: Cursor<'de> = object(from)?;
+                Verb::Ack {
+                    conversation: cursor.conversation,
+                    seq: cursor.seq,
+                }
+            }
+            "read" => {
+                let cursor: Cursor<'de> = object(from)?;
+                Verb::Read {
+                    conversation: cursor.conversation,
+                    seq: cursor.seq,
+                }
+            }
+            "ping" => {
+                object::<D, Empty>(from)?;
+                Verb::Ping
+            }
+            "connect" => {
+                let connect: Connect<'de> = object(from)?;
+                Verb::Connect {
+                    token: connect.token,
+                    device: connect.device,
+                    sync: connect.sync,
+                }
+            }
+            "refresh" => {
+                let connect: Connect<'de> = object(from)?;
+                Verb::Refresh {
+                    token: connect.token,
+                }
+            }
+            "history" => object::<D, History<'de>>(from)?.verb()?,
+            "conversations" => {
+                let page: Page<'de> = object(from)?;
+                Verb::Conversations {
+                    after: page.after,
+                    limit: page.limit,
+                }
+            }
+            "group" => object::<D, GroupFields<'de>>(from)?.verb()?,
+            _ => return IgnoredAny::deserialize(from).map(|_| None),
+        };
+        Ok(Some(verb))
     }
 }
 

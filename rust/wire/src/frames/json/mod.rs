@@ -9,10 +9,10 @@ mod server_decode;
 mod server_encode;
 mod write;
 
-pub use client_decode::{Values, decode_client, values};
+pub use client_decode::{Values, decode_client, decode_verb, values};
 pub use client_encode::encode_client;
 pub use server_decode::decode_server;
-pub use server_encode::{encode_row, encode_server};
+pub use server_encode::{encode_answer, encode_problem, encode_row, encode_server};
 
 use std::borrow::Cow;
 

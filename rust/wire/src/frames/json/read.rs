@@ -37,6 +37,15 @@ pub(super) fn read<'de, A: MapAccess<'de>, F: Fields<'de> + Default>(
     Ok(fields)
 }
 
+/// The object that `from` is.
+pub(super) fn object<'de, D: Deserializer<'de>, F: Fields<'de> + Default>(
+    from: D,
+) -> Result<F, D::Error> {
+    let mut fields = F::default();
+    Object(&mut fields).deserialize(from)?;
+    Ok(fields)
+}
+
 /// Skips a field that this version does not know.
 pub(super) fn ignore<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(), A::Error> {
     map.next_value::<IgnoredAny>().map(|_| ())

@@ -4,6 +4,7 @@ use super::write::{
     array, base64, braces, comma, flag, number, object, optional_flag, optional_number,
     optional_text, optional_wide, position, raw, string, text,
 };
+use crate::frames::codes::Code;
 use crate::frames::row::{BodyView, EventView, MessageView};
 use crate::frames::server::{Limits, Member, Row, ServerBody, ServerFrame, Summary};
 use crate::protobuf::Malformed;
@@ -21,6 +22,41 @@ pub fn encode_server(frame: &ServerFrame<'_>, out: &mut Vec<u8>) -> Result<(), M
         out.truncate(start);
     }
     result
+}
+
+/// Appends what a frame says, without the frame: the answer of a request that stands alone. Fails as
+/// [`encode_server`] does.
+pub fn encode_answer(body: &ServerBody<'_>, out: &mut Vec<u8>) -> Result<(), Malformed> {
+    let start = out.len();
+    let result = encode_body(body, out);
+    // `"sent":{…}`: its name goes. A body without one is nothing.
+    let member = out.get(start..).unwrap_or(&[]);
+    match member.iter().position(|byte| *byte == b':') {
+        Some(colon) if result.is_ok() => drop(out.drain(start..=start + colon)),
+        _ => out.truncate(start),
+    }
+    result
+}
+
+/// Appends a problem's details (RFC 9457). Its type is `about:blank`, so its title is the status';
+/// which error of the catalogue it is stand in `code` and `reason`.
+pub fn encode_problem(
+    status: u16,
+    title: &str,
+    code: &Code,
+    retry_after_ms: u64,
+    detail: &str,
+    out: &mut Vec<u8>,
+) {
+    braces(out, |out| {
+        text(out, "title", title);
+        number(out, "status", u64::from(status));
+        text(out, "detail", detail);
+        number(out, "code", u64::from(code.number));
+        text(out, "reason", code.name);
+        flag(out, "retryable", code.retryable);
+        optional_number(out, "retryAfterMs", retry_after_ms);
+    });
 }
 
 /// Appends a row as `"message":{…}` or `"event":{…}`.
