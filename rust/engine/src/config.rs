@@ -8,8 +8,8 @@ use imfast_wire::rate::Rate;
 /// When the frames of a group go to its subscribers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Coalesce {
-    /// At the end of the tick, and while a fan-out runs, with the next one: the more, the higher
-    /// the load.
+    /// At the end of the tick, and while a fan-out runs, with what it still has to give to each: the
+    /// more, the higher the load.
     #[default]
     Adaptive,
     /// Each by itself.

@@ -3,19 +3,22 @@
 //! Frames for a group are encoded once per encoding into its open run. When the run is sealed it
 //! becomes a job: a shared buffer and the range of the subscriber array that gets it. Jobs are
 //! worked off in slices, group by group in turn; what arrives meanwhile gathers in the next open
-//! run, so that coalescing grows with load by itself and no flush deadline is needed.
+//! run, which joins the job that is under way ([`round`]), so that coalescing grows with load by
+//! itself and no flush deadline is needed.
 //!
 //! Who gets a frame is decided when it is appended: later subscribers stand behind the job's
 //! range, and one that leaves is first given what it has not been given yet.
 
+mod round;
+
 use crate::config::Coalesce;
 use crate::connection::{Phase, Subscription};
 use crate::io::Io;
-use crate::run::{Class, Mark, Run, View};
-use crate::send_queue::Shared;
+use crate::run::{Class, Run};
 use hashbrown::HashMap;
 use imfast_session::{Encoding, Writer};
 use imfast_wire::frames::server::ServerFrame;
+use round::{Job, Round};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Instant;
@@ -27,6 +30,9 @@ const HOLE: u32 = u32::MAX;
 const LOOK_SOCKETS: usize = 64;
 /// and that part of a group: looking costs nothing, but each batch that it finds costs a commit.
 const LOOK_PART: usize = 8;
+
+/// Vacated places of a group that are put up with, as a part of its subscribers.
+const HOLES_PART: usize = 8;
 
 /// Connections that have answers waiting get them before a fan-out to this many times as many sockets:
 /// their next requests are then on their way during it. For more of them it would be two writes to
@@ -47,18 +53,6 @@ pub(crate) struct Slice {
     pub answers_first: bool,
 }
 
-/// A sealed run on its way to `subscribers[next..end]`.
-struct Job {
-    /// None where nobody reads that encoding.
-    buffers: [Option<Shared>; Encoding::COUNT],
-    marks: Vec<Mark>,
-    senders: Vec<u32>,
-    frames: u32,
-    first_position: u64,
-    next: usize,
-    end: usize,
-}
-
 /// One group as this worker sees it.
 pub(crate) struct LocalGroup {
     pub key: Rc<str>,
@@ -75,13 +69,20 @@ pub(crate) struct LocalGroup {
     live: u32,
     by_encoding: [u32; Encoding::COUNT],
     open: Run,
-    jobs: VecDeque<Job>,
+    round: Round,
     scheduled: bool,
 }
 
 impl LocalGroup {
+    /// Whether the open run may set off beside the job under way. Places of leavers are closed
+    /// between two rounds only: with many of them the round under way is the last one for now.
+    fn may_join(&self) -> bool {
+        let holes = self.subscribers.len() - self.live as usize;
+        self.open.frames > 0 && self.round.has_room() && holes <= self.live as usize / HOLES_PART
+    }
+
     fn idle(&self) -> bool {
-        self.jobs.is_empty() && self.open.frames == 0
+        self.round.is_empty() && self.open.frames == 0
     }
 }
 
@@ -138,7 +139,7 @@ impl Groups {
             live: 0,
             by_encoding: [0; Encoding::COUNT],
             open: Run::default(),
-            jobs: VecDeque::new(),
+            round: Round::default(),
             scheduled: false,
         });
         self.by_key.insert(key, handle.slot);
@@ -200,22 +201,17 @@ impl Groups {
         };
         let index = connection.subscriptions.swap_remove(at).index as usize;
         if settle {
-            for job in &entry.jobs {
-                if (job.next..job.end).contains(&index) {
-                    deliver(io, slot, encoding, job);
-                }
-            }
             if entry.open.frames > 0 {
                 seal(entry);
-                if let Some(job) = entry.jobs.back() {
-                    deliver(io, slot, encoding, job);
-                }
                 schedule(entry, group, &mut self.active);
+            }
+            for job in entry.round.due(index) {
+                settle_one(io, slot, encoding, job);
             }
         }
         entry.live -= 1;
         entry.by_encoding[encoding as usize] -= 1;
-        if entry.jobs.is_empty() {
+        if entry.round.is_empty() {
             entry.subscribers.swap_remove(index);
             if let Some(&moved) = entry.subscribers.get(index) {
                 renumber(io, moved, group, index as u32);
@@ -246,7 +242,7 @@ impl Groups {
         if self.coalesce == Coalesce::Never {
             seal(entry);
             schedule(entry, group, &mut self.active);
-        } else if run.frames == 1 && entry.jobs.is_empty() {
+        } else if run.frames == 1 && entry.round.is_empty() {
             self.opened.push(group);
         }
     }
@@ -282,14 +278,19 @@ impl Groups {
                 continue;
             };
             entry.scheduled = false;
+            let together = self.coalesce != Coalesce::Never;
+            if together && entry.may_join() {
+                seal(entry);
+            }
+            entry.round.set_off(together);
             slice(entry, io, bounds.sockets, due, &durable);
-            if entry.jobs.is_empty() {
+            if entry.round.is_empty() {
                 compact(entry, group, io);
                 if entry.open.frames > 0 {
                     seal(entry);
                 }
             }
-            if !entry.jobs.is_empty() {
+            if !entry.round.is_empty() {
                 schedule(entry, group, &mut self.active);
             }
             if Instant::now() >= bounds.deadline || durable() {
@@ -338,7 +339,7 @@ impl Groups {
             if entry.partition != partition || entry.idle() {
                 return None;
             }
-            let jobs = entry.jobs.iter().map(|j| j.first_position);
+            let jobs = entry.round.jobs().map(|j| j.first_position);
             jobs.chain([entry.open.first_position])
                 .filter(|p| *p > 0)
                 .min()
@@ -356,69 +357,74 @@ fn schedule(entry: &mut LocalGroup, group: u32, active: &mut VecDeque<u32>) {
 
 fn seal(entry: &mut LocalGroup) {
     let run = std::mem::take(&mut entry.open);
-    entry.jobs.push_back(Job {
-        buffers: run
-            .buffers
-            .map(|buffer| (!buffer.is_empty()).then(|| Rc::new(buffer))),
-        marks: run.marks,
-        senders: run.senders,
-        frames: run.frames,
-        first_position: run.first_position,
-        next: 0,
-        end: entry.subscribers.len(),
-    });
+    entry.round.push(Job::new(run, entry.subscribers.len()));
 }
 
-/// Gives the first job to the next subscribers, `sockets` at most, and fewer where a batch is
+/// Gives the jobs under way to the next subscribers, `sockets` at most, and fewer where a batch is
 /// `durable` meanwhile.
 fn slice(
     entry: &mut LocalGroup,
     io: &mut Io,
-    sockets: usize,
+    mut sockets: usize,
     due: &mut Vec<u32>,
     durable: impl Fn() -> bool,
 ) {
-    let Some(job) = entry.jobs.front_mut() else {
-        return;
-    };
-    let stop = job.end.min(job.next.saturating_add(sockets));
-    let between_looks = LOOK_SOCKETS.max(job.end / LOOK_PART);
-    while job.next < stop {
-        let until = stop.min(job.next + between_looks);
-        for &slot in &entry.subscribers[job.next..until] {
-            let Some(connection) = io.connections.get_mut(slot) else {
-                continue;
-            };
-            if connection.phase != Phase::Connected {
-                continue;
+    let between_looks = LOOK_SOCKETS.max(entry.subscribers.len() / LOOK_PART);
+    while let Some(stretch) = entry.round.next(sockets.min(between_looks)) {
+        let places = &entry.subscribers[stretch.start..stretch.end];
+        match (stretch.first, stretch.second) {
+            (job, None) => {
+                let rows = job.first_position > 0;
+                for_each_connected(places, io, rows, due, |io, slot, encoding| {
+                    deliver(io, slot, encoding, job);
+                });
             }
-            if job.first_position > 0 && !connection.checkpoint_due {
-                connection.checkpoint_due = true;
-                due.push(slot);
+            (job, Some(other)) => {
+                let rows = job.first_position > 0 || other.first_position > 0;
+                for_each_connected(places, io, rows, due, |io, slot, encoding| {
+                    deliver_both(io, slot, encoding, job, other);
+                });
             }
-            let encoding = connection.encoding;
-            deliver(io, slot, encoding, job);
         }
-        job.next = until;
-        if durable() {
+        let end = stretch.end;
+        sockets -= end - stretch.start;
+        entry.round.served(end);
+        if sockets == 0 || durable() {
             break;
         }
     }
-    if job.next == job.end {
-        entry.jobs.pop_front();
+}
+
+/// Calls `give` for those of `places` that are connected. `rows`: what they get counts in their tokens.
+#[inline]
+fn for_each_connected(
+    places: &[u32],
+    io: &mut Io,
+    rows: bool,
+    due: &mut Vec<u32>,
+    mut give: impl FnMut(&mut Io, u32, Encoding),
+) {
+    for &slot in places {
+        let Some(connection) = io.connections.get_mut(slot) else {
+            continue;
+        };
+        if connection.phase != Phase::Connected {
+            continue;
+        }
+        if rows && !connection.checkpoint_due {
+            connection.checkpoint_due = true;
+            due.push(slot);
+        }
+        let encoding = connection.encoding;
+        give(io, slot, encoding);
     }
 }
 
 /// Gives one connection all frames of a job but those it sent itself.
+#[inline]
 fn deliver(io: &mut Io, slot: u32, encoding: Encoding, job: &Job) {
-    let Some(buffer) = &job.buffers[encoding as usize] else {
+    let Some(run) = job.view(encoding) else {
         return;
-    };
-    let run = View {
-        buffer,
-        marks: &job.marks,
-        encoding,
-        frames: job.frames,
     };
     let own = job.senders.contains(&slot);
     let frames = if own {
@@ -428,6 +434,23 @@ fn deliver(io: &mut Io, slot: u32, encoding: Encoding, job: &Job) {
     };
     io.stats.deliveries += u64::from(frames);
     io.push_run(slot, &run, own);
+}
+
+/// [`deliver`] out of line: where it is rare, so that the loop over subscribers keeps a copy inline.
+#[inline(never)]
+fn settle_one(io: &mut Io, slot: u32, encoding: Encoding, job: &Job) {
+    deliver(io, slot, encoding, job);
+}
+
+/// The same of two jobs, in one write where that is possible.
+fn deliver_both(io: &mut Io, slot: u32, encoding: Encoding, first: &Job, second: &Job) {
+    let own = first.senders.contains(&slot) || second.senders.contains(&slot);
+    let (false, Some(one), Some(other)) = (own, first.view(encoding), second.view(encoding)) else {
+        settle_one(io, slot, encoding, first);
+        return settle_one(io, slot, encoding, second);
+    };
+    io.stats.deliveries += u64::from(first.frames + second.frames);
+    io.push_runs(slot, [&one, &other]);
 }
 
 /// Closes the holes that leavers left while jobs ran.

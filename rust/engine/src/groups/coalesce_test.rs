@@ -149,7 +149,7 @@ fn frames_wait_for_others_as_long_as_told_and_no_longer() {
 }
 
 #[test]
-fn a_slice_ends_early_where_a_batch_became_durable_and_what_comes_meanwhile_goes_together() {
+fn a_slice_ends_early_where_a_batch_became_durable_and_what_comes_meanwhile_goes_with_the_rest() {
     let subscribers = super::LOOK_SOCKETS + 40;
     let mut fixture = Fixture::new(Coalesce::Adaptive, subscribers);
     fixture.append(1);
@@ -164,8 +164,34 @@ fn a_slice_ends_early_where_a_batch_became_durable_and_what_comes_meanwhile_goes
     let written = fixture.run(0);
     let (first, rest) = written.split_at(super::LOOK_SOCKETS);
     assert!(first.iter().all(|sizes| *sizes == [2 * frame_bytes()]));
-    let both = [frame_bytes(), 2 * frame_bytes()];
-    assert!(rest.iter().all(|sizes| *sizes == both));
+    assert!(rest.iter().all(|sizes| *sizes == [3 * frame_bytes()]));
+}
+
+#[test]
+fn a_run_joins_the_one_under_way_and_serves_those_behind_it_later() {
+    let mut fixture = Fixture::new(Coalesce::Adaptive, 3 * super::LOOK_SOCKETS);
+    // Sizes of the writes to the first, second and third part of the group, in frames.
+    let mut look = |position| {
+        if position > 0 {
+            fixture.append(position);
+        }
+        let more = fixture.slice(0, || true);
+        let written = fixture.written();
+        let parts = written.chunks(super::LOOK_SOCKETS).map(|part| {
+            assert!(part.iter().all(|sizes| *sizes == part[0]), "one part alike");
+            let frames = part[0].iter().map(|size| size / frame_bytes());
+            frames.collect::<Vec<_>>()
+        });
+        (parts.collect::<Vec<_>>(), more)
+    };
+    assert_eq!(look(1), (vec![vec![1], vec![], vec![]], true));
+    assert_eq!(look(2), (vec![vec![], vec![2], vec![]], true));
+    // Two are under way: the third one waits for the first to end.
+    assert_eq!(look(3), (vec![vec![], vec![], vec![2]], true));
+    assert_eq!(look(0), (vec![vec![2], vec![], vec![]], true));
+    assert_eq!(look(0), (vec![vec![], vec![1], vec![]], true));
+    assert_eq!(look(0), (vec![vec![], vec![], vec![1]], false));
+    assert_eq!(fixture.groups.lowest_unfinished(0), None);
 }
 
 #[test]
