@@ -28,7 +28,8 @@ typedef struct {
     uint8_t kind;          // imfast_kind
     uint8_t verdict;       // imfast_verdict
     uint16_t reserved;
-    uint64_t seq;          // out: the number, or the first result's
+    uint64_t seq;          // in: when the key says that it was made, else 0
+                           // out: the number, or the first result's
     uint64_t message_id;   // in: id given by a replayed command, else 0; out: as seq
     uint64_t position;     // out: as seq
     uint64_t time_ms;      // in: the batch's wall time; out: as seq

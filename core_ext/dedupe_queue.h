@@ -11,7 +11,8 @@
 typedef struct {
     uint64_t key_high, key_low, payload;
     uint64_t seq, message_id, position, time_ms;
-} imfast_result;
+    uint64_t made_ms; // when the key says that it was made; 0 where it does not say
+} imfast_result; // one cache line
 
 // A result is named by its number, which counts up from 0 and wraps at 2^32 (more are never alive).
 typedef struct {

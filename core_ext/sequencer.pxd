@@ -40,6 +40,7 @@ cdef extern from "dedupe_queue.h" nogil:
         uint64_t message_id
         uint64_t position
         uint64_t time_ms
+        uint64_t made_ms
 
     ctypedef struct imfast_queue:
         uint32_t first
@@ -99,6 +100,9 @@ cdef class Sequencer:
         # dedupe window, with the batch in flight
         imfast_map map
         imfast_queue queue
+        # The latest time that a forgotten key said it was made; a key with this time or an earlier
+        # one that is not in the window may have been used. Changes at commits only.
+        readonly uint64_t expired_until_ms
 
         # the batch in flight
         readonly bint in_flight

@@ -29,10 +29,11 @@ cdef extern from *:
 
 cdef enum:
     RECORD_BYTES = 64
-    KEY_BYTES = 56             # of a remembered key: an imfast_result
+    KEY_BYTES = 64             # of a remembered key: an imfast_result
     AHEAD = 8                  # records between a prefetch and its use: hides one memory access
     DEDUPE_ENTRIES_MAX = 1 << 30
     DEDUPE_WINDOW_MS_MAX = 7 * 24 * 3600 * 1000
+    MADE_AHEAD_MS_MAX = 5_000  # how far a key's time is believed to be ahead of ours
 
 
 cdef class Sequencer:
@@ -71,12 +72,15 @@ cdef class Sequencer:
 
     # restore
 
-    def restore(self, uint64_t position, uint64_t message_id, heads, keys):
+    def restore(
+        self, uint64_t position, uint64_t message_id, heads, keys, uint64_t expired_until_ms
+    ):
         """Continue behind `position`, whose highest id was `message_id`, on a fresh sequencer.
 
         `heads` is the last seq of every conversation by its index, as packed uint64; `keys` are the
-        keys remembered there, oldest first, as packed records of 56 bytes: key (high, low), payload,
-        seq, message id, position and time, each an uint64.
+        keys remembered there, oldest first, as packed records of 64 bytes: key (high, low), payload,
+        seq, message id, position, time, and when the key was made, each an uint64;
+        `expired_until_ms` is what the property of that name was.
         RuntimeError: something was folded before. ValueError: a buffer is not whole records, an id
         above 63 bits, or a key that is zero, double, or not of a rising position up to `position`.
         MemoryError. After an error nothing has changed.
@@ -115,6 +119,7 @@ cdef class Sequencer:
         self.folded.message_id = message_id
         self.folded.keys = self.queue.count
         self.committed = self.folded
+        self.expired_until_ms = expired_until_ms
 
     cdef const char* restore_keys(
         self, const char* keys, uint64_t count, uint64_t position
@@ -247,6 +252,7 @@ cdef class Sequencer:
             uint64_t* slot = NULL
             imfast_result* result
             uint32_t number
+            uint64_t made_ms = record.seq
         if record.key_high | record.key_low:
             slot = imfast_map_slot(&self.map, &self.queue, record.key_high, record.key_low)
             if slot[0]:
@@ -288,6 +294,8 @@ cdef class Sequencer:
             result.message_id = record.message_id
             result.position = record.position
             result.time_ms = record.time_ms
+            # A sender whose clock is far ahead may not make the keys of all others old.
+            result.made_ms = min(made_ms, self.batch_time_ms + MADE_AHEAD_MS_MAX)
             self.folded.keys += 1
 
     cdef void repeat(self, imfast_record* record, const imfast_result* first) noexcept nogil:
@@ -342,6 +350,7 @@ cdef class Sequencer:
         """Drop the oldest results: above `dedupe_entries`, or out of the window at batch time."""
         cdef imfast_result* oldest
         cdef imfast_result* soon
+        cdef uint64_t made_ms
         while self.queue.count:
             oldest = imfast_queue_at(&self.queue, self.queue.first)
             if (
@@ -353,6 +362,9 @@ cdef class Sequencer:
                 soon = imfast_queue_at(&self.queue, self.queue.first + AHEAD)
                 imfast_map_prefetch(&self.map, soon.key_high, soon.key_low)
             imfast_map_remove(&self.map, oldest.key_high, oldest.key_low, self.queue.first)
+            # The clock may have been set back since.
+            made_ms = min(oldest.made_ms, self.batch_time_ms + MADE_AHEAD_MS_MAX)
+            self.expired_until_ms = max(self.expired_until_ms, made_ms)
             imfast_queue_pop_oldest(&self.queue)
 
     cdef void forget_newest(self) noexcept nogil:

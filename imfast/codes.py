@@ -46,7 +46,8 @@ class Code(IntEnum):
     KEY_CONFLICT = 3001
     #: A retry whose payload differs from the first attempt's.
     KEY_EXPIRED = 3002
-    #: A `UUIDv7` key made before the window began: whether it was used is no longer known.
+    #: A `UUIDv7` key as old as keys that are forgotten: this request stored nothing; whether an
+    #: earlier one with the key did is no longer known.
     ALREADY_CONNECTED = 3003
     #: A second connect on a connection.
     SESSION_REPLACED = 3004

@@ -31,7 +31,7 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each partition.")
 @config_flags("data_dir")
 def verify(as_json: bool, **flags: Any) -> None:
-    """Read every log, check every checksum, and list all damage with file, byte and cure.
+    """Read every log and archive, check every checksum, and list all damage with place and cure.
 
     Exit code: 7 when anything is damaged, otherwise 0.
     """
@@ -118,13 +118,18 @@ def _report_lines(found: PartitionReport) -> Iterator[str]:
             f", {found.report.segments} segments, {found.report.batches:,} batches,"
             f" {found.report.commands:,} commands up to position {found.report.last_position:,}"
         )
+    if found.archive is not None:
+        counts += (
+            f"; archive of {found.archive.rows:,} messages and events"
+            f" up to position {found.archive.position:,}"
+        )
     yield f"partition {found.partition}: {state}{counts}"
     for text in (*found.problems, *found.notes):
         yield f"  {text}"
 
 
 def _report_json(found: PartitionReport) -> bytes:
-    report = found.report
+    report, archive = found.report, found.archive
     return orjson.dumps(
         {
             "partition": found.partition,
@@ -132,7 +137,16 @@ def _report_json(found: PartitionReport) -> bytes:
             "segments": report.segments if report else None,
             "batches": report.batches if report else None,
             "commands": report.commands if report else None,
+            "first_position": report.first_position if report else None,
             "last_position": report.last_position if report else None,
+            "archive": {
+                "position": archive.position,
+                "rows": archive.rows,
+                "keys": archive.keys,
+                "bytes": archive.bytes,
+            }
+            if archive
+            else None,
             "problems": found.problems,
             "notes": found.notes,
         }

@@ -397,7 +397,7 @@ class Settings(BaseModel):
         1_000_000,
         minimum=1024,
         maximum=1 << 28,
-        when="Idempotency keys per partition that are remembered, about 64 B each.",
+        when="Idempotency keys per partition that are remembered, about 72 B each.",
     )
     dedupe_window_s: Seconds = option(
         86400.0,

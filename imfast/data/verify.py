@@ -1,4 +1,4 @@
-"""Reads every log of a data directory and lists what is damaged; changes nothing."""
+"""Reads every log and archive of a data directory and lists what is damaged; changes nothing."""
 
 from __future__ import annotations
 
@@ -6,10 +6,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from imfast._engine import DataDamagedError, DataFormatError, LogReport, verify_log
+from imfast._engine import (
+    ArchiveReport,
+    DataDamagedError,
+    DataFormatError,
+    LogReport,
+    verify_archive,
+    verify_log,
+)
 from imfast.data.directory import layout_of, partition_directory
 
 __all__ = ["PartitionReport", "verify"]
+
+ARCHIVE = "archive"
+"""Beside the segments of a log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +33,8 @@ class PartitionReport:
     """Each with file, byte and cure; empty: whole."""
     notes: tuple[str, ...]
     """What the next start will clear away; no reason to worry."""
+    archive: ArchiveReport | None = None
+    """None: there is none, or it is not readable; then `problems` says why."""
 
 
 def verify(directory: Path) -> Iterator[PartitionReport]:
@@ -39,6 +51,8 @@ def verify(directory: Path) -> Iterator[PartitionReport]:
             yield PartitionReport(partition, None, (), (note,))
             continue
         try:
+            # First: a server goes on meanwhile, and its archive is never ahead of its log.
+            archive = verify_archive(path / ARCHIVE)
             report = verify_log(path)
         except (DataDamagedError, DataFormatError, OSError) as error:
             yield PartitionReport(partition, None, (str(error),), ())
@@ -53,7 +67,39 @@ def verify(directory: Path) -> Iterator[PartitionReport]:
             f" expected {partition} and {layout.generation}; move them back to where they belong"
             for number, generation in foreign
         ]
-        yield PartitionReport(partition, report, tuple(problems), tuple(_notes(report)))
+        problems += _archive_problems(path / ARCHIVE, archive, report)
+        yield PartitionReport(partition, report, tuple(problems), tuple(_notes(report)), archive)
+
+
+def _archive_problems(
+    path: Path, archive: ArchiveReport | None, report: LogReport
+) -> Iterator[str]:
+    whole_log = report.first_position <= 1
+    cure = (
+        "move the directory away, the next start makes it anew from the log"
+        if whole_log and not report.damage
+        else "make a data directory of a backup with `imfast data restore`"
+    )
+    if archive is None:
+        if not whole_log:
+            yield (
+                f"{path}: not there, and the log begins at position {report.first_position}; {cure}"
+            )
+        return
+    for _, text in archive.damage:
+        yield f"{text}; {cure}"
+    if archive.damage:
+        return
+    if archive.position + 1 < report.first_position:
+        yield (
+            f"{path}: ends at position {archive.position}, and the log begins at"
+            f" {report.first_position}; {cure}"
+        )
+    if archive.position > report.last_position and not report.damage:
+        yield (
+            f"{path}: is at position {archive.position}, ahead of its log, which ends at"
+            f" {report.last_position}; {cure}"
+        )
 
 
 def _notes(report: LogReport) -> Iterator[str]:

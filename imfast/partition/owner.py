@@ -63,7 +63,7 @@ class PartitionOwner:
             time_ms, count = batch
             sequencer.fold(self._records, count, time_ms)
             sequencer.commit()
-            engine.replay_commit(number, sequencer.oldest_key_position)
+            engine.replay_commit(number, sequencer.oldest_key_position, sequencer.expired_until_ms)
             commands += count
             batches += 1
             if batches % BATCHES_PER_BEAT == 0:
@@ -82,13 +82,17 @@ class PartitionOwner:
         if not engine.append(number):
             # Only repeats and refusals: nothing to wait for.
             self._sequencer.commit()
-            engine.deliver(number, self._sequencer.oldest_key_position)
+            self._deliver()
 
     def finished(self, finished: Finished) -> None:
         """The log answered: the batch counts, or it never happened."""
         if finished.failure is None:
             self._sequencer.commit()
-            self._engine.deliver(self.number, self._sequencer.oldest_key_position)
+            self._deliver()
         else:
             self._sequencer.rollback()
             self._engine.fail(self.number)
+
+    def _deliver(self) -> None:
+        sequencer = self._sequencer
+        self._engine.deliver(self.number, sequencer.oldest_key_position, sequencer.expired_until_ms)

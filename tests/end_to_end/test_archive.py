@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.end_to_end.test_data import DAMAGED, data
 from tests.support.deadline import until
 from tests.support.plain_client import Frame, PlainClient, body_of
 from tests.support.server import Server
@@ -112,3 +113,37 @@ async def test_archive_that_is_of_no_use_is_made_anew_from_the_log(
         assert server.lines("partition open")[-1]["commands"] >= 1_000
         warned = server.lines("archive put aside and made anew from the log")
         assert len(warned) == (1 if harm is flip_bytes else 0)
+
+
+async def test_archive_whose_log_is_gone_is_served_from_and_refused_when_it_is_damaged(
+    tmp_path: Path,
+) -> None:
+    segments = ("--segment-bytes", "1MiB")
+    async with Server(tmp_path, "--partitions", "1", *SMALL, *segments, workers=1) as server:
+        alice = await PlainClient.connect(server, "alice")
+        bob = await PlainClient.connect(server, "bob")
+        await bob.wait(lambda: bob.sync, "a sync token")
+        sync = bob.sync
+        await bob.close()
+        group = await alice.create_group("g", "bob")
+        await fill(alice, group, 0, MESSAGES)
+        await server.kill_all()
+        partition = server.data / "partitions" / "0"
+        logs = sorted(partition.glob("*.log"))
+        assert len(logs) > 2
+        logs[0].unlink()
+        verified = await data("verify", "--json", "--data-dir", server.data)
+        assert verified.status == 0, verified.out
+        await server.start()
+        await check(server, group, sync, MESSAGES)
+        await server.kill_all()
+        flip_bytes(partition / "archive")
+        verified = await data("verify", "--data-dir", server.data)
+        assert verified.status == DAMAGED
+        assert "imfast data restore" in verified.out
+        refused = server.spawn()
+        await until(lambda: refused.poll() is not None, "the end of a server that cannot start")
+        assert refused.returncode == DAMAGED
+        server.process = None
+        assert not list(partition.glob("archive.aside*"))
+        assert "imfast data restore" in server.log.read_text()

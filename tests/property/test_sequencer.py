@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import example, given
@@ -18,6 +18,8 @@ MESSAGE, EVENT, UNNUMBERED = 0, 1, 2
 ALLOWED, FORBIDDEN, NEW, DUPLICATE, CONFLICT, REFUSED, ACCEPTED = range(7)
 START_MS = 1_763_899_999_000
 PARTITION = 7
+AHEAD_MS = 5_000
+"""How far a key's time is believed to be ahead."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Command:
     kind: int = MESSAGE
     verdict: int = ALLOWED
     message_id: int = 0
+    made_ms: int = 0
+    """What the key says of its time."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ def pack(commands: list[Command], time_ms: int) -> bytearray:
         high, low = (command.key, 0) if command.key % 2 else (0, command.key)
         batch += RECORD.pack(
             high, low, command.payload, command.conversation, command.kind, command.verdict, 0,
-            0, command.message_id, 0, time_ms,
+            command.made_ms, command.message_id, 0, time_ms,
         )  # fmt: skip
     return batch
 
@@ -77,13 +81,14 @@ class Model:
     entries: int
     window_ms: int
     heads: dict[int, int] = field(default_factory=dict)
-    keys: dict[int, tuple[int, Result]] = field(default_factory=dict)
+    keys: dict[int, tuple[int, Result, int]] = field(default_factory=dict)
     position: int = 0
     message_id: int = 0
+    expired_until_ms: int = 0
 
     def copy(self) -> Model:
         heads, keys = dict(self.heads), dict(self.keys)
-        return Model(self.entries, self.window_ms, heads, keys, self.position, self.message_id)
+        return replace(self, heads=heads, keys=keys)
 
     def next_id(self, time_ms: int) -> int:
         first = (time_ms - 1_704_067_200_000) << 22 | PARTITION << 12
@@ -95,7 +100,7 @@ class Model:
 
     def one(self, command: Command, time_ms: int) -> Result:
         if command.key in self.keys:
-            payload, first = self.keys[command.key]
+            payload, first, _ = self.keys[command.key]
             if payload != command.payload:
                 return Result(CONFLICT, time_ms=time_ms)
             return Result(DUPLICATE, first.seq, first.message_id, first.position, first.time_ms)
@@ -110,23 +115,26 @@ class Model:
             self.message_id = max(self.message_id, message_id)
             result = Result(NEW, seq, message_id, self.position, time_ms)
         if command.key:
-            self.keys[command.key] = command.payload, result
+            made_ms = min(command.made_ms, time_ms + AHEAD_MS)
+            self.keys[command.key] = command.payload, result, made_ms
         return result
 
     def fold(self, commands: list[Command], time_ms: int) -> list[Result]:
         return [self.one(command, time_ms) for command in commands]
 
     def evict(self, time_ms: int) -> None:
-        for key, (_, result) in list(self.keys.items()):
+        for key, (_, result, made_ms) in list(self.keys.items()):
             if len(self.keys) <= self.entries and time_ms - result.time_ms <= self.window_ms:
                 return
             del self.keys[key]
+            self.expired_until_ms = max(self.expired_until_ms, min(made_ms, time_ms + AHEAD_MS))
 
     def assert_equals(self, sequencer: Sequencer, conversations: int) -> None:
         oldest = next(iter(self.keys.values()), None)
         assert sequencer.last_position == self.position
         assert sequencer.last_message_id == self.message_id
         assert sequencer.dedupe_len == len(self.keys)
+        assert sequencer.expired_until_ms == self.expired_until_ms
         assert sequencer.oldest_key_ms == (oldest[1].time_ms if oldest else 0)
         assert [sequencer.head(index) for index in range(conversations)] == [
             self.heads.get(index, 0) for index in range(conversations)
@@ -142,6 +150,7 @@ commands = st.builds(
     payload=st.integers(0, 1),
     kind=st.sampled_from([MESSAGE, MESSAGE, EVENT, UNNUMBERED]),
     verdict=st.sampled_from([ALLOWED, ALLOWED, ALLOWED, FORBIDDEN]),
+    made_ms=st.sampled_from([0, *(START_MS + step for step in (-9, 3, 50, 200, 6_000))]),
 )
 batches = st.tuples(
     st.lists(commands, max_size=12),
@@ -186,7 +195,7 @@ def test_sequencer_folds_like_the_model_and_replays_to_the_same(
     replayed = Sequencer(PARTITION, entries, window_ms)
     for time_ms, batch, results in log:
         logged = [
-            Command(c.conversation, c.key, c.payload, c.kind, ALLOWED, result.message_id)
+            replace(c, verdict=ALLOWED, message_id=result.message_id)
             for c, result in zip(batch, results, strict=True)
         ]
         assert fold(replayed, logged, time_ms) == results
@@ -246,6 +255,24 @@ def test_batch_of_retries_evicts_nothing_because_it_is_not_logged() -> None:
         (retry,) = fold(sequencer, [Command(0, 1)], START_MS + 1_000)
         assert retry.verdict == DUPLICATE
         sequencer.commit()
+
+
+def test_latest_time_of_a_forgotten_key_is_kept_and_never_far_ahead_of_its_batch() -> None:
+    sequencer = Sequencer(PARTITION, 1, 1 << 20)
+
+    def after(key: int, made_ms: int, now_ms: int) -> int:
+        fold(sequencer, [Command(0, key, made_ms=made_ms)], now_ms)
+        sequencer.commit()
+        return sequencer.expired_until_ms
+
+    assert after(1, START_MS - 5, START_MS) == 0
+    assert after(2, START_MS + 1_000_000, START_MS + 1) == START_MS - 5
+    assert after(3, 0, START_MS + 2) == START_MS + 1 + AHEAD_MS, "key 2 said more than can be"
+    assert after(4, START_MS + 6_000, START_MS + 1_003) == START_MS + 1 + AHEAD_MS
+    fold(sequencer, [Command(0, 5)], START_MS + 4)
+    sequencer.rollback()
+    assert sequencer.expired_until_ms == START_MS + 1 + AHEAD_MS, "nothing was forgotten"
+    assert after(6, 0, START_MS + 2_000) == START_MS + 6_000
 
 
 def test_given_id_pushes_the_next_one_above_it() -> None:
@@ -312,5 +339,5 @@ def test_memory_follows_the_window_and_shrinks_with_it() -> None:
     fold(sequencer, [Command(0, 60_000)], START_MS + 5_000)
     sequencer.commit()
     assert sequencer.dedupe_len == 1
-    assert full - empty >= 50_000 * 56
-    assert sequencer.memory_bytes - empty < 50_000 * 4 + 3 * 4_096 * 56
+    assert full - empty >= 50_000 * 64
+    assert sequencer.memory_bytes - empty < 50_000 * 4 + 3 * 4_096 * 64

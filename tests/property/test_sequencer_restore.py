@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from imfast._core.sequencer import Sequencer
 from tests.property.test_sequencer import (
+    AHEAD_MS,
     CONVERSATIONS,
     DUPLICATE,
     NEW,
@@ -21,7 +22,7 @@ from tests.property.test_sequencer import (
     fold,
 )
 
-KEY = struct.Struct("<QQQQQQQ")
+KEY = struct.Struct("<QQQQQQQQ")
 
 
 def archived(command: Command, result: Result) -> bytes:
@@ -35,6 +36,7 @@ def archived(command: Command, result: Result) -> bytes:
         result.message_id,
         result.position,
         result.time_ms,
+        min(command.made_ms, result.time_ms + AHEAD_MS),
     )
 
 
@@ -44,7 +46,13 @@ def restored(sequencer: Sequencer, keys: list[bytes]) -> Sequencer:
     window = [key for key in keys if KEY.unpack(key)[5] >= oldest]
     heads = struct.pack(f"<{CONVERSATIONS}Q", *map(sequencer.head, range(CONVERSATIONS)))
     other = Sequencer(PARTITION, sequencer.dedupe_entries, sequencer.dedupe_window_ms)
-    other.restore(sequencer.last_position, sequencer.last_message_id, heads, b"".join(window))
+    other.restore(
+        sequencer.last_position,
+        sequencer.last_message_id,
+        heads,
+        b"".join(window),
+        sequencer.expired_until_ms,
+    )
     return other
 
 
@@ -55,6 +63,7 @@ def state(sequencer: Sequencer) -> list[int]:
         sequencer.dedupe_len,
         sequencer.oldest_key_ms,
         sequencer.oldest_key_position,
+        sequencer.expired_until_ms,
         *map(sequencer.head, range(CONVERSATIONS)),
     ]
 
@@ -124,14 +133,14 @@ def test_position_of_the_oldest_key_is_behind_the_last_one_without_keys() -> Non
 
 
 def key(position: int, number: int = 1, message_id: int = 1) -> bytes:
-    return KEY.pack(number, 0, 0, 1, message_id, position, START_MS)
+    return KEY.pack(number, 0, 0, 1, message_id, position, START_MS, 0)
 
 
 @pytest.mark.parametrize(
     ("heads", "keys", "message"),
     [
         (bytes(9), b"", "whole records"),
-        (bytes(8), bytes(55), "whole records"),
+        (bytes(8), bytes(63), "whole records"),
         (bytes(8), key(1, 0), "zero"),
         (bytes(8), key(1) + key(2), "twice"),
         (bytes(8), key(2) + key(2, 2), "rise"),
@@ -146,9 +155,9 @@ def test_restoring_what_makes_no_sense_is_refused_and_changes_nothing(
 ) -> None:
     sequencer = Sequencer(PARTITION, 10, 100)
     with pytest.raises(ValueError, match=message):
-        sequencer.restore(9, 9, heads, keys)
+        sequencer.restore(9, 9, heads, keys, 7)
     assert state(sequencer) == state(Sequencer(PARTITION, 10, 100))
-    sequencer.restore(9, 9, struct.pack("<2Q", 4, 5), key(3) + key(9, 2))
+    sequencer.restore(9, 9, struct.pack("<2Q", 4, 5), key(3) + key(9, 2), 7)
     assert (sequencer.last_position, sequencer.dedupe_len, sequencer.head(1)) == (9, 2, 5)
 
 
@@ -157,7 +166,7 @@ def test_sequencer_that_has_folded_is_not_restored() -> None:
     fold(sequencer, [Command(0)], START_MS)
     for end in (sequencer.rollback, lambda: None):
         with pytest.raises(RuntimeError, match="fresh"):
-            sequencer.restore(1, 1, b"", b"")
+            sequencer.restore(1, 1, b"", b"", 0)
         end()
     with pytest.raises(ValueError, match="63 bits"):
-        Sequencer(PARTITION, 10, 100).restore(1, 1 << 63, b"", b"")
+        Sequencer(PARTITION, 10, 100).restore(1, 1 << 63, b"", b"", 0)

@@ -106,7 +106,7 @@ class Worker:
                 number,
                 directory=Path(f"/{number}"),
                 fsync=True,
-                dedupe_entries=100_000,
+                dedupe_entries=layout.dedupe_entries,
                 dedupe_window_ms=DEDUPE_WINDOW_MS,
             )
             for number in self.partitions

@@ -44,6 +44,9 @@ class Layout:
     tick_us: int
     """How long a busy worker may take from one tick to the next."""
     options: dict[str, Any] = field(default_factory=dict)
+    dated_keys: bool = False
+    """Keys of sends are UUIDv7, so that they may be forgotten and no second copy is made."""
+    dedupe_entries: int = 100_000
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,9 @@ def make_layout(draw: random.Random) -> Layout:
         "events_per_tick": draw.choice([1, 2, 4, 64]),
         "accepts_per_tick": draw.choice([1, 2, 64]),
     }
+    # Apart, too.
+    keys = random.Random(f"keys {options} {users} {groups}")
+    dated_keys = keys.random() < 0.5
     return Layout(
         workers=workers,
         partitions=partitions,
@@ -105,6 +111,8 @@ def make_layout(draw: random.Random) -> Layout:
         one_request_a_tick=draw.random() < 0.3,
         tick_us=draw.choice([60, 60, 2_000, 8_000]),
         options=options,
+        dated_keys=dated_keys,
+        dedupe_entries=keys.choice([4, 30, 100_000]) if dated_keys else 100_000,
     )
 
 
@@ -132,6 +140,12 @@ def make_plan(seed: int) -> Plan:
     for _ in range(cuts.draw.choice([0, 0, 1, 2])):
         at_ms = START_MS + cuts.draw.random() * length_ms
         operations.append(Operation(at_ms, *cuts.cut_at_write()))
+    if layout.dated_keys and cuts.draw.random() < 0.6:
+        at_ms = START_MS + cuts.draw.random() * length_ms
+        operations.append(Operation(at_ms, "tomorrow", (cuts.draw.random() * 1_000,)))
+    for _ in range(20 if layout.dated_keys else 0):
+        at_ms = START_MS + cuts.draw.random() * length_ms
+        operations.append(Operation(at_ms, *cuts.repeat()))
     operations.sort(key=lambda operation: operation.at_ms)
     return Plan(seed, layout, tuple(operations), START_MS + length_ms)
 
@@ -291,7 +305,9 @@ class OperationMaker:
         )
 
     def jump(self) -> tuple[str, tuple[Any, ...]]:
-        return "jump", (self.draw.choice([-3_600_000, -5_000, 5_000, 3_600_000]),)
+        step_ms = self.draw.choice([-3_600_000, -5_000, 5_000, 3_600_000])
+        # Keys that seem to come from the future are not remembered for longer than others.
+        return "jump", (abs(step_ms) if self.layout.dated_keys else step_ms,)
 
     def slow_reader(self) -> tuple[str, tuple[Any, ...]]:
         return "slow_reader", (

@@ -21,6 +21,8 @@ from tests.simulation.trouble import Trouble
 
 __all__ = ["Result", "Simulation", "run_plan"]
 
+WALL_START_MS = 1_767_225_600_000
+"""As in rust/engine/src/system/simulated."""
 SETTLE_MS = 60_000
 """After the last trouble everything is answered within this time of the world."""
 CALM_MS = 3_000
@@ -51,7 +53,7 @@ class Simulation:
             plan.seed, layout.partitions, layout.route_buckets
         )
         self.scheduler = Scheduler(plan.seed, layout, self.world, strict=strict)
-        self.prediction = Prediction()
+        self.prediction = Prediction(keys_expire=layout.dated_keys)
         self.devices = [
             Device(number, user, transport, layout.partitions, self.prediction)
             for number, (user, transport) in enumerate(layout.devices)
@@ -223,12 +225,19 @@ class Simulation:
             if row.content.split()[0] in ("created", "joined")
         )
         for _ in range(count):
-            key = f"k{len(self.prediction.sends)}"
-            text = f"{key}{'.' * size}"
+            name = f"k{len(self.prediction.sends)}"
+            key = self.dated(name) if self.plan.layout.dated_keys else name
+            text = f"{name}{'.' * size}"
             sent = Sent(device.user, conversation, to, key, text, joined_before=joined)
             self.prediction.sends[key] = sent
             body = {"to": to, "key": key, "text": text}
             self.ask_to_send(device, sent, body)
+
+    def dated(self, name: str) -> str:
+        """A UUIDv7 of this time by the clients' clocks, which do not jump."""
+        ms = WALL_START_MS + self.scheduler.now_ns // MS
+        digits = f"{ms:012x}7{crc32(name.encode()):019x}"
+        return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
     def say(self, device: Device, conversation: str) -> Sent:
         """One message to a conversation that there is."""

@@ -11,6 +11,8 @@ from tests.simulation.scheduler import KILLED_AFTER_MS, MS, Scheduler
 
 __all__ = ["Trouble"]
 
+TOMORROW_MS = 25 * 3_600_000
+
 
 class Trouble:
     """Crashes, broken disks, broken links. Once `scheduler.healing`, nothing new begins."""
@@ -31,6 +33,7 @@ class Trouble:
             "disk_error": self.disk_error,
             "disk_full": self.disk_full,
             "jump": self.world.jump_wall,
+            "tomorrow": self.tomorrow,
         }
 
     # Processes
@@ -196,6 +199,13 @@ class Trouble:
         if (stream := self.link(choice)) is not None:
             until_ns = self.scheduler.now_ns + int(length_ms * MS)
             self.scheduler.stalled_until[stream] = until_ns
+
+    # Clocks
+
+    def tomorrow(self, length_ms: float) -> None:
+        """The clock is wrong for a while: everything is older than the dedupe window."""
+        self.world.jump_wall(TOMORROW_MS)
+        self.scheduler.after_ms(length_ms, self.world.jump_wall, -TOMORROW_MS)
 
     # Disks
 

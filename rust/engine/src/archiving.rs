@@ -32,6 +32,15 @@ pub(crate) struct Archiving {
     pub keys_from: u64,
 }
 
+/// What the sequencer remembers of idempotency keys after a commit.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct KeyWindow {
+    /// Position of the oldest key; one past the last position without keys.
+    pub from: u64,
+    /// The latest time that a forgotten key said it was made, milliseconds since 1970.
+    pub expired_until_ms: u64,
+}
+
 /// How much may wait for an archive.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Budget {
@@ -41,9 +50,10 @@ pub(crate) struct Budget {
 }
 
 impl Owned {
-    /// After commands were committed. `keys_from`: position of the oldest key remembered.
-    pub(crate) fn archive_step(&mut self, keys_from: u64, budget: Budget) {
-        self.archiving.keys_from = keys_from;
+    /// After commands were committed.
+    pub(crate) fn archive_step(&mut self, keys: KeyWindow, budget: Budget) {
+        self.archiving.keys_from = keys.from;
+        self.partition.keys_expired(keys.expired_until_ms);
         self.go_on(budget);
     }
 
@@ -99,12 +109,12 @@ impl Engine {
     }
 
     /// The same while a replay goes on, which waits for an archive that is behind.
-    pub(crate) fn archive_replayed(&mut self, partition: u16, keys_from: u64) {
+    pub(crate) fn archive_replayed(&mut self, partition: u16, keys: KeyWindow) {
         let budget = self.archive_budget();
         let Some(Some(owned)) = self.owned.get_mut(partition as usize) else {
             return;
         };
-        owned.archive_step(keys_from, budget);
+        owned.archive_step(keys, budget);
         let archiver = &owned.archiving.archiver;
         if archiver.pending() >= SUBMITTED_MAX && !owned.archiving.failing {
             let finished = archiver.wait_below(SUBMITTED_MAX, PATIENCE);

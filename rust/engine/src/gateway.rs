@@ -29,7 +29,7 @@ impl Engine {
         frame: u64,
         send: &Send<'_>,
     ) -> Result<(), Refusal> {
-        if let Some(made_ms) = uuid7_ms(&send.key)
+        if let Some(made_ms) = id::key_made_ms(send.key.as_bytes())
             && made_ms + self.config.dedupe_window_ms < self.wall_ms
         {
             return Err((&codes::KEY_EXPIRED, Cow::Borrowed("")));
@@ -351,39 +351,5 @@ impl Engine {
                 more,
             },
         );
-    }
-}
-
-/// The time in a UUID of version 7 (RFC 9562 section 5.7), milliseconds since 1970; none for
-/// any other key.
-fn uuid7_ms(key: &str) -> Option<u64> {
-    let bytes = key.as_bytes();
-    let hyphens = [8, 13, 18, 23];
-    if bytes.len() != 36 || bytes[14] != b'7' || hyphens.iter().any(|at| bytes[*at] != b'-') {
-        return None;
-    }
-    if !bytes
-        .iter()
-        .enumerate()
-        .all(|(at, b)| hyphens.contains(&at) || b.is_ascii_hexdigit())
-    {
-        return None;
-    }
-    u64::from_str_radix(&format!("{}{}", key.get(..8)?, key.get(9..13)?), 16).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::uuid7_ms;
-
-    #[test]
-    fn only_a_version_7_uuid_tells_its_time() {
-        // RFC 9562, appendix A.6.
-        let example = "017f22e2-79b0-7cc3-98c4-dc0c0c07398f";
-        assert_eq!(uuid7_ms(example), Some(1_645_557_742_000));
-        assert_eq!(uuid7_ms("017f22e2-79b0-4cc3-98c4-dc0c0c07398f"), None);
-        assert_eq!(uuid7_ms("017f22e2x79b0-7cc3-98c4-dc0c0c07398f"), None);
-        assert_eq!(uuid7_ms("order-17"), None);
-        assert_eq!(uuid7_ms("017f22e2-79b0-7cc3-98c4-dc0c0c0739üü"), None);
     }
 }

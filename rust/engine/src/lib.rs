@@ -47,13 +47,16 @@ mod verbs;
 mod wheel;
 
 pub use accept::Speaks;
+pub use archiving::KeyWindow;
 pub use arrivals::Network;
 pub use attach::Identity;
 pub use config::{Coalesce, EngineConfig, Rates};
 pub use dev_echo::serve_echo;
 pub use engine::{Engine, Work};
 pub use imfast_log::AppendError;
+pub use imfast_partition::archive::ArchivedKey;
 pub use imfast_routes::RouteTable;
+pub use imfast_warm::verify as verify_archive;
 pub use owner::{Finished, FoldFault, is_lost};
 pub use recovery::{OpenError, OpenedPartition, Restored};
 pub use requests::{ControlVerb, Request};

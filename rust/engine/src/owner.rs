@@ -1,7 +1,7 @@
 //! The owner's half: batches of the partitions that this worker owns, from inbox to log to
 //! answers and deliveries.
 
-use crate::archiving::Archiving;
+use crate::archiving::{Archiving, KeyWindow};
 use crate::crash::{self, Event};
 use crate::delivery::Arrival;
 use crate::engine::Engine;
@@ -285,12 +285,12 @@ impl Engine {
         completed.into_iter().map(finished).collect()
     }
 
-    /// The batch in flight is durable: its commands are answered, its rows delivered. `keys_from`
-    /// is the position of the oldest key that the sequencer remembers now.
+    /// The batch in flight is durable: its commands are answered, its rows delivered. `keys` is
+    /// what the sequencer remembers now.
     ///
     /// # Errors
     /// The fold panicked.
-    pub fn deliver(&mut self, partition: u16, keys_from: u64) -> Result<(), FoldFault> {
+    pub fn deliver(&mut self, partition: u16, keys: KeyWindow) -> Result<(), FoldFault> {
         let budget = self.archive_budget();
         let Some(Some(owned)) = self.owned.get_mut(partition as usize) else {
             return Ok(());
@@ -321,7 +321,7 @@ impl Engine {
         self.serve_waiting(partition);
         // Last: nobody waits for it.
         if let Some(Some(owned)) = self.owned.get_mut(partition as usize) {
-            owned.archive_step(keys_from, budget);
+            owned.archive_step(keys, budget);
         }
         Ok(())
     }
@@ -540,6 +540,7 @@ pub(crate) fn refusal(refused: Refused) -> ServerBody<'static> {
             (&codes::NOT_A_MEMBER, "")
         }
         Refused::Conflict => (&codes::KEY_CONFLICT, ""),
+        Refused::KeyExpired => (&codes::KEY_EXPIRED, ""),
         Refused::TooLarge => (&codes::BODY_TOO_LARGE, ""),
         Refused::GroupFull => (&codes::GROUP_FULL, ""),
         Refused::RateLimited { retry_after_ms } => {

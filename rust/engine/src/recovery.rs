@@ -1,6 +1,6 @@
 //! Opening a partition's log and folding it again, at the start and after a failed sync.
 
-use crate::archiving::Archiving;
+use crate::archiving::{Archiving, KeyWindow};
 use crate::crash::{self, Event};
 use crate::engine::Engine;
 use crate::faults::{self, contained};
@@ -10,7 +10,7 @@ use imfast_log::{Durability, Log, LogError, OpenOptions, Opened};
 use imfast_partition::archive::{Archive, ArchivedKey};
 use imfast_partition::{Limits, Partition, PartitionConfig, ReplayError, RestoreError};
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Beside a log's segments.
@@ -41,6 +41,8 @@ pub struct Restored {
     /// Last seq by index of conversation.
     pub heads: Vec<u64>,
     pub keys: Vec<ArchivedKey>,
+    /// As [`KeyWindow::expired_until_ms`].
+    pub expired_until_ms: u64,
 }
 
 /// Why a partition could not be opened or replayed.
@@ -48,6 +50,14 @@ pub struct Restored {
 pub enum OpenError {
     Log(LogError),
     Archive(std::io::Error),
+    /// The log does not go back far enough to do without an archive, and that is of no use.
+    Irreplaceable {
+        /// The archive.
+        place: PathBuf,
+        /// First position of the log.
+        first: u64,
+        reason: String,
+    },
     Replay(ReplayError),
     Thread(std::io::Error),
     /// The fold panicked over what the log holds.
@@ -61,6 +71,7 @@ impl OpenError {
             self,
             Self::Replay(_)
                 | Self::Panicked
+                | Self::Irreplaceable { .. }
                 | Self::Log(LogError::Damaged(_) | LogError::Missing { .. })
         )
     }
@@ -79,6 +90,16 @@ impl std::fmt::Display for OpenError {
         match self {
             Self::Log(error) => error.fmt(f),
             Self::Archive(error) => write!(f, "the archive cannot be opened: {error}"),
+            Self::Irreplaceable {
+                place,
+                first,
+                reason,
+            } => write!(
+                f,
+                "{}: {reason}; what came before position {first} is in no log any more: \
+                 nothing was changed, make a data directory of a backup with `imfast data restore`",
+                place.display()
+            ),
             Self::Replay(error) => error.fmt(f),
             Self::Panicked => f.write_str("the fold panicked over the log"),
             Self::Thread(error) => write!(f, "the log's thread cannot be started: {error}"),
@@ -154,7 +175,7 @@ impl Engine {
     }
 
     /// The archive, and the partition as of what it reached. One that is damaged, or does not
-    /// belong to this log, is put aside: the log has everything, and a new one is made from it.
+    /// belong to this log, is put aside if the log has everything: a new one is made from it.
     fn restore(
         &mut self,
         config: &PartitionConfig,
@@ -162,11 +183,22 @@ impl Engine {
         opened: &Opened,
     ) -> Result<(Found, Option<String>), OpenError> {
         let place = dir.join(ARCHIVE_DIRECTORY);
+        let first = opened.log.reader().first_position();
+        let irreplaceable = |reason: String| OpenError::Irreplaceable {
+            place: place.clone(),
+            first,
+            reason,
+        };
         match self.try_restore(config, &place, opened.last_position) {
+            Ok(found) if found.partition.position() + 1 < first => {
+                let position = found.partition.position();
+                Err(irreplaceable(format!("it ends at position {position}")))
+            }
             Ok(found) => Ok((found, None)),
             Err(RestoreError::Archive(error)) if error.kind() != ErrorKind::InvalidData => {
                 Err(OpenError::Archive(error))
             }
+            Err(unfit) if first > 1 => Err(irreplaceable(unfit.to_string())),
             Err(unfit) => {
                 faults::count(&mut self.faults, faults::Fault::ArchiveRebuilt, self.now_ms);
                 self.system
@@ -215,6 +247,7 @@ impl Engine {
             message_id: owned.partition.last_message_id(),
             heads: owned.partition.heads(),
             keys: std::mem::take(&mut owned.archiving.keys),
+            expired_until_ms: owned.partition.keys_expired_until_ms(),
         })
     }
 
@@ -258,18 +291,18 @@ impl Engine {
         Ok(None)
     }
 
-    /// Takes the numbering of a replayed batch; `keys_from` as for [`Engine::deliver`].
+    /// Takes the numbering of a replayed batch; `keys` as for [`Engine::deliver`].
     ///
     /// # Errors
     /// The log and the fold disagree.
-    pub fn replay_commit(&mut self, partition: u16, keys_from: u64) -> Result<(), OpenError> {
+    pub fn replay_commit(&mut self, partition: u16, keys: KeyWindow) -> Result<(), OpenError> {
         let Some(owned) = self.owned[partition as usize].as_mut() else {
             return Ok(());
         };
         contained(|| owned.partition.replay_finish_commit())
             .ok_or(OpenError::Panicked)?
             .map_err(OpenError::Replay)?;
-        self.archive_replayed(partition, keys_from);
+        self.archive_replayed(partition, keys);
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 static INJECTED: AtomicU8 = AtomicU8::new(0);
 
 /// The faults by name.
-pub const NAMES: [(&str, Fault); 14] = [
+pub const NAMES: [(&str, Fault); 16] = [
     ("ack-before-sync", Fault::AckBeforeSync),
     ("deliver-before-commit", Fault::DeliverBeforeCommit),
     ("dedupe-after-numbering", Fault::DedupeAfterNumbering),
@@ -24,6 +24,11 @@ pub const NAMES: [(&str, Fault); 14] = [
     ("rolled-back-number-kept", Fault::RolledBackNumberKept),
     ("stale-frame-accepted", Fault::StaleFrameAccepted),
     ("undo-of-membership-missed", Fault::UndoOfMembershipMissed),
+    ("expired-key-taken", Fault::ExpiredKeyTaken),
+    (
+        "expiry-forgotten-on-restart",
+        Fault::ExpiryForgottenOnRestart,
+    ),
 ];
 
 /// Injects the fault of this name, in place of the one before; an empty name injects none. False

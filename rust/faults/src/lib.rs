@@ -40,6 +40,10 @@ pub enum Fault {
     StaleFrameAccepted,
     /// Joins and leaves of a batch that failed stay.
     UndoOfMembershipMissed,
+    /// A key that says it is as old as forgotten ones is taken for a new one.
+    ExpiredKeyTaken,
+    /// A start does not know any more how old forgotten keys are.
+    ExpiryForgottenOnRestart,
 }
 
 /// Whether the fault is injected: never, in this build.

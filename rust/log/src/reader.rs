@@ -27,6 +27,11 @@ impl LogReader {
         self.segments.last_position()
     }
 
+    /// First position that the log still has; one past the last where it is empty.
+    pub fn first_position(&self) -> u64 {
+        self.segments.from(u64::MAX).0
+    }
+
     /// The batches from the one that holds `position` up to what is durable now. The first batch may begin
     /// below `position`. Beyond the end there are none.
     pub fn read_from(&self, position: u64) -> Result<BatchReader, LogError> {

@@ -20,6 +20,8 @@ pub struct Report {
     pub batches: u64,
     /// Commands in them.
     pub commands: u64,
+    /// First position of the first segment; 0 where there is none, or its header is damaged.
+    pub first_position: u64,
     /// Position of the last valid command.
     pub last_position: u64,
     /// All damage, in the order of the log. Empty: the log is whole.
@@ -53,6 +55,9 @@ pub fn verify(fs: &dyn FileSystem, dir: &Path) -> Result<Report, LogError> {
         headers.push(header_of(fs, dir, id, &mut report)?);
     }
     let mut expected = None;
+    if let Some(Some(first)) = headers.first() {
+        report.first_position = first.base_position;
+    }
     for (index, &id) in chain.segments.iter().enumerate() {
         let Some(header) = headers[index] else {
             expected = None;

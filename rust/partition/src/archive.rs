@@ -44,11 +44,13 @@ pub struct ArchivedKey {
     pub message_id: u64,
     pub position: u64,
     pub time_ms: u64,
+    /// When the key says that it was made, milliseconds since 1970; 0 where it does not say.
+    pub made_ms: u64,
 }
 
 impl ArchivedKey {
     /// Bytes of a key as archives and the sequencer take it.
-    pub const BYTES: usize = 56;
+    pub const BYTES: usize = 64;
 
     /// The fields in their order, little-endian.
     pub fn to_bytes(&self) -> [u8; Self::BYTES] {
@@ -60,6 +62,7 @@ impl ArchivedKey {
             self.message_id,
             self.position,
             self.time_ms,
+            self.made_ms,
         ];
         let mut bytes = [0; Self::BYTES];
         for (place, field) in bytes.as_chunks_mut().0.iter_mut().zip(fields) {
@@ -70,7 +73,7 @@ impl ArchivedKey {
 
     /// The inverse of [`Self::to_bytes`].
     pub fn from_bytes(bytes: &[u8; Self::BYTES]) -> Self {
-        let mut fields = [0; 7];
+        let mut fields = [0; 8];
         for (field, place) in fields.iter_mut().zip(bytes.as_chunks().0) {
             *field = u64::from_le_bytes(*place);
         }
@@ -82,6 +85,7 @@ impl ArchivedKey {
             message_id,
             position,
             time_ms,
+            made_ms,
         ] = fields;
         Self {
             key_high,
@@ -91,6 +95,7 @@ impl ArchivedKey {
             message_id,
             position,
             time_ms,
+            made_ms,
         }
     }
 }
@@ -275,6 +280,7 @@ mod tests {
             message_id: 5,
             position: 6,
             time_ms: 7,
+            made_ms: 8,
         };
         assert_eq!(ArchivedKey::from_bytes(&key.to_bytes()), key);
     }

@@ -75,7 +75,7 @@ impl Gather {
     }
 
     #[inline]
-    pub(crate) fn key(&mut self, record: &Record) {
+    pub(crate) fn key(&mut self, record: &Record, made_ms: u64) {
         self.chunk.keys.push(ArchivedKey {
             key_high: record.key_high,
             key_low: record.key_low,
@@ -84,6 +84,7 @@ impl Gather {
             message_id: record.message_id,
             position: record.position,
             time_ms: record.time_ms,
+            made_ms,
         });
     }
 

@@ -106,7 +106,22 @@ impl<O> Partition<O> {
         state.gather.bytes(keys::layout(), layout);
         state
             .gather
+            .number(keys::expired(), state.keys_expired_until_ms);
+        state
+            .gather
             .take(state.position, state.last_message_id, keys_from)
+    }
+
+    /// Notes the latest time that a key says which the sequencer has forgotten, in milliseconds
+    /// since 1970: sends with keys of that time or before are refused from now on, unless the
+    /// sequencer knows them. To be told after every commit, a replayed one too.
+    pub fn keys_expired(&mut self, until_ms: u64) {
+        self.fold.state.keys_expired_until_ms = until_ms;
+    }
+
+    /// What [`Self::keys_expired`] was told last.
+    pub fn keys_expired_until_ms(&self) -> u64 {
+        self.fold.state.keys_expired_until_ms
     }
 
     /// Notes that the archive has applied the chunks up to `position`: their rows may leave memory.

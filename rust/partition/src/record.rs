@@ -37,7 +37,7 @@ pub struct Record {
     /// See [`verdict`].
     pub verdict: u8,
     pub reserved: u16,
-    /// Out: the number, new or of the first result.
+    /// In: when the key says that it was made, or 0. Out: the number, new or of the first result.
     pub seq: u64,
     /// In: the id given by the log, or 0. Out: the id, new or of the first result.
     pub message_id: u64,

@@ -4,6 +4,8 @@ use core::fmt;
 use std::io;
 use std::sync::Arc;
 
+use imfast_faults::{Fault, on};
+
 use crate::archive::{Archive, StateKey};
 use crate::config::PartitionConfig;
 use crate::conversation::{Conversation, Shape};
@@ -51,12 +53,13 @@ pub(crate) fn restore(
 ) -> Result<(), RestoreError> {
     let reached = archive.reached();
     let layout = keys::layout_value(config, &state.hashes);
-    let (mut known, mut fault) = (false, None);
+    let (mut known, mut dated, mut fault) = (false, false, None);
     let take = &mut |key: StateKey, value: &[u8]| {
         if fault.is_some() {
             return;
         }
         let (tag, a, b, c) = key.parts();
+        dated |= tag == tag::EXPIRED;
         if tag == tag::LAYOUT && *value == *layout {
             known = true;
         } else if !known {
@@ -71,6 +74,9 @@ pub(crate) fn restore(
     }
     if !known && reached.position > 0 {
         return Err(RestoreError::Foreign);
+    }
+    if !dated && reached.position > 0 {
+        return Err(RestoreError::Damaged(tag::EXPIRED, 0, 0, 0));
     }
     for index in 0..state.conversation_count() as u32 {
         let entry = state.conversation(index);
@@ -181,6 +187,13 @@ impl State {
                 let (key, first) = fields.command()?;
                 let position = u64::from(a) << 32 | u64::from(b);
                 self.command_keys.insert(key, first, position);
+                Some(())
+            }
+            tag::EXPIRED => {
+                let until_ms = fields.only()?;
+                if !on(Fault::ExpiryForgottenOnRestart) {
+                    self.keys_expired_until_ms = until_ms;
+                }
                 Some(())
             }
             _ => None,

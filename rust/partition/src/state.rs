@@ -95,6 +95,8 @@ pub(crate) struct State {
     /// Cursors of devices: the highest number acknowledged.
     pub(crate) acks: HashMap<AckKey, u64>,
     pub(crate) command_keys: CommandKeys,
+    /// The latest time that a forgotten idempotency key said it was made, milliseconds since 1970.
+    pub(crate) keys_expired_until_ms: u64,
     /// The last committed position, 0 before the first.
     pub(crate) position: u64,
     /// Rows in memory, by position.
@@ -120,6 +122,7 @@ impl State {
             conversations: Vec::new(),
             acks: HashMap::new(),
             command_keys: CommandKeys::default(),
+            keys_expired_until_ms: 0,
             position: 0,
             places: VecDeque::new(),
             evicted: 0,

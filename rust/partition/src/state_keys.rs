@@ -40,6 +40,12 @@ pub(crate) mod tag {
     pub(crate) const ACK: u8 = 11;
     /// (position, high and low half) → first result of a membership command.
     pub(crate) const COMMAND: u8 = 12;
+    /// () → the latest time of a forgotten idempotency key.
+    pub(crate) const EXPIRED: u8 = 13;
+}
+
+pub(crate) fn expired() -> StateKey {
+    StateKey::new(tag::EXPIRED, 0, 0, 0)
 }
 
 pub(crate) fn tenant(index: u32) -> StateKey {

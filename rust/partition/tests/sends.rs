@@ -29,6 +29,49 @@ fn first_send_creates_the_direct_conversation_for_both() {
     assert_eq!(listed.items[0].peer.as_deref(), Some("alice"));
 }
 
+/// A `UUIDv7` of a time in milliseconds.
+fn made_at(ms: u64, number: u8) -> String {
+    let (high, low) = (ms >> 16, ms & 0xffff);
+    format!("{high:08x}-{low:04x}-7000-8000-0000000000{number:02x}")
+}
+
+#[test]
+fn key_as_old_as_a_forgotten_one_is_refused_unless_it_is_known() {
+    let mut owner = owner();
+    let now = owner.time_ms;
+    let (known, unknown) = (made_at(now - 50, 1), made_at(now - 50, 2));
+    owner.one(tell("alice", &known, "bob", "hi"));
+    owner.partition.keys_expired(now - 50);
+    let again = owner.one(tell("alice", &known, "bob", "hi"));
+    assert!(matches!(again, Outcome::Sent { duplicate, .. } if duplicate));
+    let expired = Outcome::Refused(Refused::KeyExpired);
+    assert_eq!(owner.one(tell("alice", &unknown, "bob", "hi")), expired);
+    let id = direct("alice", "bob");
+    assert_eq!(owner.one(send("bob", &unknown, &id, "hi")), expired);
+    let younger = made_at(now - 49, 3);
+    assert_eq!(owner.seq(tell("alice", &younger, "bob", "hi")), 2);
+    assert_eq!(owner.seq(tell("alice", "any other key", "bob", "hi")), 3);
+    assert_eq!(owner.log.len(), 3);
+}
+
+#[test]
+fn expired_first_send_makes_no_conversation() {
+    let mut owner = owner();
+    owner.partition.keys_expired(owner.time_ms);
+    let key = made_at(owner.time_ms, 1);
+    let outcomes = owner.run(&[
+        tell("alice", &key, "bob", "hi"),
+        tell("alice", &made_at(owner.time_ms + 1, 2), "bob", "hi"),
+        tell("alice", &key, "bob", "hi"),
+        tell("alice", &key, "carol", "hi"),
+    ]);
+    let expired = Outcome::Refused(Refused::KeyExpired);
+    assert_eq!((&outcomes[0], &outcomes[2]), (&expired, &expired));
+    assert_eq!(outcomes[3], expired);
+    assert!(matches!(outcomes[1], Outcome::Sent { seq: 1, .. }));
+    assert_eq!(owner.partition.conversation_count(), 1);
+}
+
 #[test]
 fn send_without_any_content_is_numbered_like_another() {
     let mut owner = owner();

@@ -17,6 +17,7 @@ pub(crate) struct LogReport {
     segments: u64,
     batches: u64,
     commands: u64,
+    first_position: u64,
     last_position: u64,
     /// (file, byte, what is wrong, what an operator can do)
     damage: Vec<(PathBuf, u64, String, &'static str)>,
@@ -38,6 +39,7 @@ pub(crate) fn verify_log(py: Python<'_>, directory: PathBuf) -> PyResult<LogRepo
         segments: report.segments,
         batches: report.batches,
         commands: report.commands,
+        first_position: report.first_position,
         last_position: report.last_position,
         damage: report
             .damage
@@ -51,6 +53,35 @@ pub(crate) fn verify_log(py: Python<'_>, directory: PathBuf) -> PyResult<LogRepo
         ignored: report.ignored,
         layouts: report.layouts.into_iter().collect(),
     })
+}
+
+/// What `verify_archive` found.
+#[pyclass(frozen, get_all)]
+pub(crate) struct ArchiveReport {
+    /// Up to where it has everything.
+    position: u64,
+    rows: u64,
+    keys: u64,
+    bytes: u64,
+    /// (file or directory, what is wrong)
+    damage: Vec<(PathBuf, String)>,
+}
+
+/// Reads a whole archive and lists all damage; None where there is no archive yet.
+#[pyfunction]
+#[expect(clippy::needless_pass_by_value, reason = "PyO3 extracts owned paths")]
+pub(crate) fn verify_archive(
+    py: Python<'_>,
+    directory: PathBuf,
+) -> PyResult<Option<ArchiveReport>> {
+    let report = py.detach(|| imfast_engine::verify_archive(&directory))?;
+    Ok(report.map(|report| ArchiveReport {
+        position: report.reached.position,
+        rows: report.rows,
+        keys: report.keys,
+        bytes: report.bytes,
+        damage: report.damage,
+    }))
 }
 
 /// A command with where it stands.

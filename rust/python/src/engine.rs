@@ -6,7 +6,7 @@ use crate::records::Records;
 use crate::requests::Request;
 #[cfg(not(feature = "simulation"))]
 use crate::routes;
-use imfast_engine::{Handle, Identity, OpenError};
+use imfast_engine::{ArchivedKey, Handle, Identity, KeyWindow, OpenError};
 #[cfg(not(feature = "simulation"))]
 use imfast_engine::{Speaks, System};
 use imfast_wire::frames::codes;
@@ -110,6 +110,16 @@ impl Engine {
             return Err(PyBufferError::new_err("the batch's records are still held"));
         }
         Ok(())
+    }
+}
+
+/// Position, message id, heads, keys, and up to which time keys are expired.
+type Restored<'py> = (u64, u64, Bound<'py, PyBytes>, Bound<'py, PyBytes>, u64);
+
+fn key_window(from: u64, expired_until_ms: u64) -> KeyWindow {
+    KeyWindow {
+        from,
+        expired_until_ms,
     }
 }
 
@@ -300,12 +310,9 @@ impl Engine {
     }
 
     /// What the sequencer of a partition that was just opened goes on from: position, message id,
-    /// heads as one u64 for each conversation, idempotency keys as 56 bytes each.
-    fn restored<'py>(
-        &mut self,
-        py: Python<'py>,
-        partition: u16,
-    ) -> PyResult<(u64, u64, Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
+    /// heads as one u64 for each conversation, idempotency keys as 64 bytes each, and up to which
+    /// time keys are expired.
+    fn restored<'py>(&mut self, py: Python<'py>, partition: u16) -> PyResult<Restored<'py>> {
         let restored = self.inner.restored(partition);
         let restored =
             restored.ok_or_else(|| PyValueError::new_err("the partition is not open"))?;
@@ -315,21 +322,32 @@ impl Engine {
             }
             Ok(())
         })?;
-        let keys = PyBytes::new_with(py, restored.keys.len() * 56, |out| {
+        let keys = PyBytes::new_with(py, restored.keys.len() * ArchivedKey::BYTES, |out| {
             for (place, key) in out.as_chunks_mut().0.iter_mut().zip(&restored.keys) {
                 *place = key.to_bytes();
             }
             Ok(())
         })?;
-        Ok((restored.position, restored.message_id, heads, keys))
+        Ok((
+            restored.position,
+            restored.message_id,
+            heads,
+            keys,
+            restored.expired_until_ms,
+        ))
     }
 
     /// Takes the numbering of a replayed batch. `keys_from` is the position of the oldest key that
-    /// the sequencer remembers now.
-    fn replay_commit(&mut self, partition: u16, keys_from: u64) -> PyResult<()> {
+    /// the sequencer remembers now, `expired_until_ms` the latest time of a forgotten one.
+    fn replay_commit(
+        &mut self,
+        partition: u16,
+        keys_from: u64,
+        expired_until_ms: u64,
+    ) -> PyResult<()> {
         self.no_views()?;
         self.inner
-            .replay_commit(partition, keys_from)
+            .replay_commit(partition, key_window(keys_from, expired_until_ms))
             .map_err(|e| open_error(&e))
     }
 
@@ -382,12 +400,12 @@ impl Engine {
         out
     }
 
-    /// Answers and delivers a batch that is durable, or had nothing to log; `keys_from` as for
+    /// Answers and delivers a batch that is durable, or had nothing to log; the others as for
     /// `replay_commit`.
-    fn deliver(&mut self, partition: u16, keys_from: u64) -> PyResult<()> {
+    fn deliver(&mut self, partition: u16, keys_from: u64, expired_until_ms: u64) -> PyResult<()> {
         self.no_views()?;
         self.inner
-            .deliver(partition, keys_from)
+            .deliver(partition, key_window(keys_from, expired_until_ms))
             .map_err(|e| PyRuntimeError::new_err(e.to_string()))
     }
 

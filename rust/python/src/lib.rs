@@ -23,7 +23,9 @@ mod _engine {
     #[pymodule_export]
     use crate::crash::{install_crash_reports, last_panic, write_crash_report};
     #[pymodule_export]
-    use crate::data::{LogReport, LoggedCommand, copy_log, read_log, verify_log};
+    use crate::data::{
+        ArchiveReport, LogReport, LoggedCommand, copy_log, read_log, verify_archive, verify_log,
+    };
     #[pymodule_export]
     use crate::dev_echo::serve_echo;
     #[pymodule_export]

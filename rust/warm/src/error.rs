@@ -5,14 +5,11 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-/// Damage: what is on disk is not what was written. Only a rebuild from the log cures it.
+/// Damage: what is on disk is not what was written. A rebuild cures it, while the log has everything.
 pub(crate) fn damaged(place: &Path, what: impl std::fmt::Display) -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidData,
-        format!(
-            "{}: damaged: {what}; move the directory aside, it is rebuilt from the log",
-            place.display()
-        ),
+        format!("{}: damaged: {what}", place.display()),
     )
 }
 

@@ -63,9 +63,9 @@ struct View {
     reached: Reached,
 }
 
-struct Trees {
-    rows: Tree,
-    state: Tree,
+pub(crate) struct Trees {
+    pub(crate) rows: Tree,
+    pub(crate) state: Tree,
 }
 
 impl FjallArchive {
@@ -266,6 +266,15 @@ impl fmt::Debug for FjallArchive {
 }
 
 impl Trees {
+    /// What the last flip said; `dir` is for the message.
+    pub(crate) fn meta(&self, dir: &Path) -> io::Result<Meta> {
+        match self.state.get(&META_KEY)? {
+            Some(bytes) => Meta::decode(&bytes)
+                .ok_or_else(|| damaged(dir, "the entry of the last flip cannot be read")),
+            None => Ok(Meta::default()),
+        }
+    }
+
     fn write_rows(&self, chunk: &Settled) -> io::Result<()> {
         self.rows.ingest(|writing| {
             let mut value = Vec::new();
@@ -311,11 +320,7 @@ fn load(home: &Home, options: OpenOptions) -> io::Result<View> {
         rows: rows?,
         state: state?,
     };
-    let meta = match trees.state.get(&META_KEY)? {
-        Some(bytes) => Meta::decode(&bytes)
-            .ok_or_else(|| damaged(home.dir(), "the entry of the last flip cannot be read"))?,
-        None => Meta::default(),
-    };
+    let meta = trees.meta(home.dir())?;
     let places = places::files(home.dir(), meta.places);
     let keys = keys::files(home.dir(), meta.keys);
     trees.remove_rows(&places::parse(&places.behind()?))?;
@@ -329,7 +334,7 @@ fn load(home: &Home, options: OpenOptions) -> io::Result<View> {
     })
 }
 
-fn shared(options: OpenOptions) -> Shared {
+pub(crate) fn shared(options: OpenOptions) -> Shared {
     Shared {
         cache: Arc::new(Cache::with_capacity_bytes(options.cache_bytes)),
         descriptors: Arc::new(DescriptorTable::new(options.files_open_max)),

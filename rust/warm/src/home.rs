@@ -8,7 +8,7 @@ use crate::error::{at, damaged};
 
 const LOCK: &str = "lock";
 const FORMAT: &str = "format";
-const FORMAT_TEXT: &str = "imfast archive 1\n";
+const FORMAT_TEXT: &str = "imfast archive 2\n";
 
 /// Directories of the trees.
 pub(crate) const TREES: [&str; 2] = ["rows", "state"];
@@ -57,12 +57,11 @@ impl Home {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(at(&path, &error)),
         }
+        if has_tables(&self.dir)? {
+            return Err(damaged(&path, "missing, and there are tables"));
+        }
         for tree in TREES {
             let tree = self.dir.join(tree);
-            let tables = tree.join("tables");
-            if tables.is_dir() && fs::read_dir(&tables)?.next().is_some() {
-                return Err(damaged(&path, "missing, and there are tables"));
-            }
             if tree.is_dir() {
                 fs::remove_dir_all(&tree)?;
             }
@@ -87,4 +86,20 @@ impl Home {
         };
         write().map_err(|e| at(&path, &e))
     }
+}
+
+/// Whether a tree in `dir` has a table.
+pub(crate) fn has_tables(dir: &Path) -> io::Result<bool> {
+    for tree in TREES {
+        let tables = dir.join(tree).join("tables");
+        if tables.is_dir() && fs::read_dir(&tables)?.next().is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether `dir` says that it is an archive of a format that is read here.
+pub(crate) fn is_formatted(dir: &Path) -> bool {
+    fs::read(dir.join(FORMAT)).is_ok_and(|text| text == FORMAT_TEXT.as_bytes())
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! keys-<first position>.bin = run run run …        one run a chunk
-//! run = count u32 | crc32c u32 | count × 56 bytes  the checksum covers the count and the records
+//! run = count u32 | crc32c u32 | count × 64 bytes  the checksum covers the count and the records
 //! ```
 //!
 //! Numbers are little-endian. In a sorted tree random keys would cost more than all rows do.
@@ -17,8 +17,7 @@ use imfast_partition::archive::ArchivedKey;
 use crate::append_files::{AppendFiles, Part};
 use crate::error::{at, damaged};
 
-/// Bytes of a record: seven numbers.
-const RECORD_BYTES: usize = 56;
+const RECORD_BYTES: usize = ArchivedKey::BYTES;
 const RUN_HEADER_BYTES: usize = 8;
 /// 262,144 keys.
 const FILE_BYTES_MAX: u64 = 262_144 * RECORD_BYTES as u64;
@@ -58,9 +57,7 @@ fn encode_run(keys: &[ArchivedKey]) -> Vec<u8> {
     run.extend_from_slice(&count);
     run.extend_from_slice(&[0; 4]);
     for key in keys {
-        for number in numbers(key) {
-            run.extend_from_slice(&number.to_le_bytes());
-        }
+        run.extend_from_slice(&key.to_bytes());
     }
     let checksum = checksum(count, run.get(RUN_HEADER_BYTES..).unwrap_or_default());
     if let Some(place) = run.get_mut(4..RUN_HEADER_BYTES) {
@@ -84,36 +81,15 @@ fn read_runs(mut bytes: &[u8], from: u64, keys: &mut Vec<ArchivedKey>) -> Option
             return None;
         }
         let (records, _) = records.as_chunks::<RECORD_BYTES>();
-        keys.extend(records.iter().map(key).filter(|key| key.position >= from));
+        keys.extend(
+            records
+                .iter()
+                .map(ArchivedKey::from_bytes)
+                .filter(|key| key.position >= from),
+        );
         bytes = rest;
     }
     Some(())
-}
-
-fn numbers(key: &ArchivedKey) -> [u64; 7] {
-    [
-        key.key_high,
-        key.key_low,
-        key.payload,
-        key.seq,
-        key.message_id,
-        key.position,
-        key.time_ms,
-    ]
-}
-
-fn key(record: &[u8; RECORD_BYTES]) -> ArchivedKey {
-    let mut read = record.as_chunks::<8>().0.iter();
-    let mut next = || read.next().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-    ArchivedKey {
-        key_high: next(),
-        key_low: next(),
-        payload: next(),
-        seq: next(),
-        message_id: next(),
-        position: next(),
-        time_ms: next(),
-    }
 }
 
 #[cfg(test)]
@@ -131,6 +107,7 @@ mod tests {
                 message_id: 5,
                 position,
                 time_ms: 6,
+                made_ms: 7,
             })
             .collect()
     }

@@ -21,8 +21,11 @@ mod keys;
 mod manifest;
 mod memory;
 mod places;
+mod snapshot;
 mod tree;
+mod verify;
 
 pub use applier::Applier;
 pub use fjall::{FjallArchive, OpenOptions};
 pub use memory::MemoryArchive;
+pub use verify::{Report, verify};

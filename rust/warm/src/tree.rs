@@ -87,6 +87,15 @@ impl Tree {
         })
     }
 
+    /// The tables that count: id, which is the file's name, and XXH3 checksum of all its bytes.
+    pub(crate) fn tables(&self) -> Vec<(u64, u128)> {
+        let version = self.inner.current_version();
+        let tables = version.iter_tables();
+        tables
+            .map(|table| (table.id(), table.checksum().into_u128()))
+            .collect()
+    }
+
     /// Writes entries, ascending by key, as one change: durable and whole when it returns.
     pub(crate) fn ingest(
         &self,

@@ -53,11 +53,16 @@ impl Fold {
     fn apply(&mut self, plan: &Plan, rows: &mut impl Iterator<Item = StagedRow>) {
         match plan {
             Plan::Settled(_) | Plan::Repeat(_) | Plan::Unchanged { .. } => {}
-            Plan::Send { record, sender, .. } => {
+            Plan::Send {
+                record,
+                sender,
+                made_ms,
+                ..
+            } => {
                 let record = self.batch.records[*record as usize];
                 if record.verdict == verdict::NEW {
                     self.push_row(&record, RowKind::Message, rows);
-                    self.apply_send(&record, *sender);
+                    self.apply_send(&record, *sender, *made_ms);
                 }
             }
             Plan::Event(event) => {
@@ -90,7 +95,7 @@ impl Fold {
         assert!(seq == record.seq || unchecked, "rows follow the numbers");
     }
 
-    fn apply_send(&mut self, record: &Record, sender: u32) {
+    fn apply_send(&mut self, record: &Record, sender: u32, made_ms: u64) {
         let entry = self.state.conversation_mut(record.conversation);
         if let (1, &Shape::Direct { a, b }) = (record.seq, &entry.shape) {
             for user in [a, b] {
@@ -117,7 +122,7 @@ impl Fold {
             gather.number(keys::sent(record.conversation, place as u32), record.seq);
         }
         if record.key_high | record.key_low != 0 {
-            gather.key(record);
+            gather.key(record, made_ms);
         }
     }
 

@@ -86,6 +86,7 @@ impl Fold {
                 sender,
                 refused,
                 content,
+                ..
             } => {
                 let content = &command[content.start as usize..content.end as usize];
                 let record = self.batch.records[*number as usize];

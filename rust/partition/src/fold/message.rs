@@ -1,5 +1,6 @@
 //! Sends and cursors: who may, and into which conversation.
 
+use imfast_faults::{Fault, on};
 use imfast_wire::frames::id;
 
 use super::Fold;
@@ -23,6 +24,11 @@ impl Fold {
         if !self.batch.replay && send.content.len() > self.config.limits.content_bytes_max {
             return Err(Refused::TooLarge);
         }
+        let made_ms = id::key_made_ms(command.key).unwrap_or(0);
+        let expired = !self.batch.replay
+            && made_ms != 0
+            && made_ms <= self.state.keys_expired_until_ms
+            && !on(Fault::ExpiredKeyTaken);
         let found = self.state.find_tenant(command.tenant).and_then(|tenant| {
             let conversation = self.state.find_conversation(tenant, command.conversation)?;
             Some((conversation, self.state.find_user(tenant, command.user)))
@@ -34,10 +40,13 @@ impl Fold {
                 }
                 (conversation, sender.ok_or(Refused::NotAMember)?)
             }
+            // No key is known of a conversation that there is not.
+            None if expired => return Err(Refused::KeyExpired),
             None => self.add_direct(command, send.peer)?,
         };
         let refused = match self.role(conversation, sender) {
             None => Some(Refused::NotAMember),
+            Some(_) if expired => Some(Refused::KeyExpired),
             Some(_) => self.over_group_rate(conversation).err(),
         };
         if let Some(refused) = refused
@@ -61,6 +70,7 @@ impl Fold {
             );
             (record.key_high, record.key_low) = (key.high, key.low);
             record.payload = hashes.payload(field::SEND, send.content);
+            record.seq = made_ms;
         }
         let content = match send.content.len() {
             // Content that is absent does not lie in `bytes`.
@@ -73,6 +83,7 @@ impl Fold {
         Ok(Plan::Send {
             record: number,
             sender,
+            made_ms,
             refused,
             content,
         })

@@ -26,6 +26,8 @@ pub(crate) enum Plan {
     Send {
         record: u32,
         sender: u32,
+        /// When the key says that it was made, or 0.
+        made_ms: u64,
         /// Why the sequencer was told to refuse it, unless it is a retry.
         refused: Option<Refused>,
         /// The content within the command.

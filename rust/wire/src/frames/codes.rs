@@ -160,7 +160,8 @@ pub static KEY_CONFLICT: Code = Code {
     http: 409,
 };
 
-/// A `UUIDv7` key made before the window began: whether it was used is no longer known.
+/// A `UUIDv7` key as old as keys that are forgotten: this request stored nothing; whether an
+/// earlier one with the key did is no longer known.
 pub static KEY_EXPIRED: Code = Code {
     number: 3002,
     name: "key_expired",

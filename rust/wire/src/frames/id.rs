@@ -134,6 +134,45 @@ pub fn partition_of(tenant: impl AsRef<[u8]>, conversation: &str, count: u16) ->
     (((hash >> 32) * u64::from(count)) >> 32) as u16
 }
 
+/// When a key that is a UUID of version 7 in its usual text was made (RFC 9562 section 5.7), in
+/// milliseconds since 1970; none for any other key.
+pub fn key_made_ms(key: &[u8]) -> Option<u64> {
+    let mut digits: [u8; 36] = key.try_into().ok()?;
+    if digits[14] != b'7' {
+        return None;
+    }
+    for hyphen in [8, 13, 18, 23] {
+        if digits[hyphen] != b'-' {
+            return None;
+        }
+        digits[hyphen] = b'0';
+    }
+    let mut all = 0;
+    for digit in &mut digits {
+        *digit = HEX_DIGITS[usize::from(*digit)];
+        all |= *digit;
+    }
+    if all & NO_DIGIT != 0 {
+        return None;
+    }
+    let time = digits[..8].iter().chain(&digits[9..13]);
+    Some(time.fold(0, |ms, digit| ms << 4 | u64::from(*digit)))
+}
+
+const NO_DIGIT: u8 = 0x80;
+
+/// Value of each byte as a hexadecimal digit.
+const HEX_DIGITS: [u8; 256] = {
+    let mut digits = [NO_DIGIT; 256];
+    let mut digit = 0;
+    while digit < 16 {
+        digits[b"0123456789abcdef"[digit as usize] as usize] = digit;
+        digits[b"0123456789ABCDEF"[digit as usize] as usize] = digit;
+        digit += 1;
+    }
+    digits
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,6 +197,26 @@ mod tests {
             group_conversation("default", "alice", "9f"),
             "g.D0eMoYJR6sfT25rHrRhqFA"
         );
+    }
+
+    #[test]
+    fn only_a_version_7_uuid_tells_when_it_was_made() {
+        // RFC 9562, appendix A.6.
+        let example = "017f22e2-79b0-7cc3-98c4-dc0c0c07398f";
+        assert_eq!(key_made_ms(example.as_bytes()), Some(1_645_557_742_000));
+        let upper = example.to_uppercase();
+        assert_eq!(key_made_ms(upper.as_bytes()), Some(1_645_557_742_000));
+        for other in [
+            "017f22e2-79b0-4cc3-98c4-dc0c0c07398f",
+            "017f22e2x79b0-7cc3-98c4-dc0c0c07398f",
+            "017f22e2-79b0-7cc3-98c4-dc0c0c07398-",
+            "017f22e2-79b0-7cc3-98c4-dc0c0c07398g",
+            "017f22e2-79b0-7cc3-98c4-dc0c0c0739üü",
+            "order-17",
+            "",
+        ] {
+            assert_eq!(key_made_ms(other.as_bytes()), None, "{other}");
+        }
     }
 
     #[test]
