@@ -1,16 +1,16 @@
 //! A send queue before a slow socket, as a list of what happens to it: the bytes on the wire, the
-//! counts and the bounds are those of a naive queue.
+//! counts and the bounds are those of a naive queue. How many own frames share a chunk is the true
+//! queue's affair: a chunk counts, and stays when it is begun, as a whole.
 #![no_main]
 
 use arbitrary::Arbitrary;
 use imfast_engine::fuzzing::Queue;
 use libfuzzer_sys::fuzz_target;
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 
 const BYTES: usize = 64 * 1024;
 const FRAMES: usize = 16;
-/// At this size a chunk of own frames is closed.
-const CHUNK: usize = 16 * 1024;
 
 #[derive(Arbitrary, Debug)]
 enum Operation {
@@ -45,33 +45,38 @@ struct Chunk {
     frames: usize,
 }
 
-/// Chunks in order; `sent` bytes of the first are on the wire.
+/// Chunks in order, each own frame for itself; `sent` bytes of the first are on the wire.
 #[derive(Default)]
 struct Naive {
     chunks: VecDeque<Chunk>,
     sent: usize,
+    /// Own frames that left right before the first chunk: they may share the true queue's chunk.
+    own_before: usize,
     wire: Vec<u8>,
 }
 
 impl Naive {
-    fn waiting(&self) -> (usize, usize) {
+    /// Bytes, and the least and the greatest count of frames.
+    fn waiting(&self) -> (usize, RangeInclusive<usize>) {
         let bytes: usize = self.chunks.iter().map(|chunk| chunk.bytes.len()).sum();
-        let frames = self.chunks.iter().map(|chunk| chunk.frames).sum();
-        (bytes - self.sent, frames)
+        let frames: usize = self.chunks.iter().map(|chunk| chunk.frames).sum();
+        let first = self.chunks.front();
+        let shares = first.is_some_and(|chunk| chunk.kind == Kind::Own);
+        let more = if shares { self.own_before } else { 0 };
+        (bytes - self.sent, frames..=frames + more)
+    }
+
+    fn check(&self, (bytes, frames): (usize, usize)) {
+        let (expected, possible) = self.waiting();
+        assert_eq!(bytes, expected);
+        assert!(
+            possible.contains(&frames),
+            "{frames} of {possible:?} frames"
+        );
     }
 
     fn begun(&self) -> usize {
         usize::from(self.sent > 0)
-    }
-
-    fn own(&mut self, frame: &[u8]) {
-        match self.chunks.back_mut() {
-            Some(last) if last.kind == Kind::Own && last.bytes.len() < CHUNK => {
-                last.bytes.extend_from_slice(frame);
-                last.frames += 1;
-            }
-            _ => self.push(Kind::Own, frame.to_vec(), 1),
-        }
     }
 
     fn push(&mut self, kind: Kind, bytes: Vec<u8>, frames: usize) {
@@ -82,7 +87,8 @@ impl Naive {
         });
     }
 
-    fn newest(&mut self, key: u64, frame: &[u8]) -> Option<bool> {
+    /// `outcome` is the true queue's: where its frames may be few enough or not, it decides.
+    fn newest(&mut self, key: u64, frame: &[u8], outcome: Option<bool>) -> Option<bool> {
         let begun = self.begun();
         let same = |chunk: &&mut Chunk| chunk.kind == Kind::Newest(key);
         if let Some(older) = self.chunks.iter_mut().skip(begun).find(same) {
@@ -90,7 +96,8 @@ impl Naive {
             return Some(true);
         }
         let (bytes, frames) = self.waiting();
-        if bytes + frame.len() > BYTES || frames >= FRAMES {
+        let is_full = *frames.start() >= FRAMES || *frames.end() >= FRAMES && outcome.is_none();
+        if bytes + frame.len() > BYTES || is_full {
             return None;
         }
         self.push(Kind::Newest(key), frame.to_vec(), 1);
@@ -107,6 +114,26 @@ impl Naive {
         before - self.chunks.len()
     }
 
+    /// `left` bytes wait in the true queue behind it: whole frames, of one own chunk at most.
+    fn keep_begun(&mut self, left: usize) {
+        let mut kept = self.begun();
+        let first = self.chunks.front();
+        let is_own = first.is_some_and(|chunk| chunk.kind == Kind::Own);
+        let bytes = |chunks: &VecDeque<Chunk>, count| -> usize {
+            chunks
+                .iter()
+                .take(count)
+                .map(|chunk| chunk.bytes.len())
+                .sum()
+        };
+        while kept > 0 && is_own && bytes(&self.chunks, kept) - self.sent < left {
+            let more = self.chunks.get(kept);
+            assert!(more.is_some_and(|chunk| chunk.kind == Kind::Own));
+            kept += 1;
+        }
+        self.chunks.truncate(kept);
+    }
+
     fn send(&mut self, mut count: usize) {
         while count > 0 {
             let first = &self.chunks[0].bytes;
@@ -116,7 +143,10 @@ impl Naive {
             self.sent += part;
             count -= part;
             if self.sent == first.len() {
-                self.chunks.pop_front();
+                let gone = self.chunks.pop_front();
+                let was_own = gone.is_some_and(|chunk| chunk.kind == Kind::Own);
+                let may_share = was_own && !self.chunks.is_empty();
+                self.own_before = if may_share { self.own_before + 1 } else { 0 };
                 self.sent = 0;
             }
         }
@@ -135,7 +165,7 @@ fuzz_target!(|operations: Vec<Operation>| {
         match operation {
             Operation::Own(length) => {
                 queue.own(&frame(*length));
-                naive.own(&frame(*length));
+                naive.push(Kind::Own, frame(*length), 1);
             }
             Operation::Shared {
                 before,
@@ -154,12 +184,13 @@ fuzz_target!(|operations: Vec<Operation>| {
             }
             Operation::Newest { key, length } => {
                 let (key, bytes) = (u64::from(*key % 24), frame(*length));
-                assert_eq!(queue.newest(key, &bytes), naive.newest(key, &bytes));
+                let outcome = queue.newest(key, &bytes);
+                assert_eq!(outcome, naive.newest(key, &bytes, outcome));
             }
             Operation::DropNewest => assert_eq!(queue.drop_newest(), naive.drop_newest()),
             Operation::KeepBegun => {
                 queue.keep_begun();
-                naive.chunks.truncate(naive.begun());
+                naive.keep_begun(queue.waiting().0);
             }
             Operation::Write => {
                 let Ok(sent) = queue.write() else {
@@ -178,7 +209,7 @@ fuzz_target!(|operations: Vec<Operation>| {
                 received.clear();
             }
         }
-        assert_eq!(queue.waiting(), naive.waiting());
+        naive.check(queue.waiting());
     }
     while naive.waiting().0 > 0 {
         drain(&mut queue, &mut received);
