@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from typing import TYPE_CHECKING, Any
@@ -58,6 +59,8 @@ def _serve(loaded: Loaded, opened: Opened) -> int:
     from imfast.config.worker_document import STOP_SIGNALS
     from imfast.supervisor.server import run_server
 
+    gc.freeze()
+    gc.enable()  # which imfast.__main__ disabled
     for name in loaded.unknown_environment:
         structlog.get_logger(__name__).warning("environment_variable_is_no_option", name=name)
 

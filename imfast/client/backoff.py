@@ -1,7 +1,8 @@
 """When to reconnect, and whether.
 
-Delays use full jitter: uniform between 0 and an exponentially growing bound, so that clients
-which lost the same server do not come back together.
+Delays use full jitter: uniform between 0 and a bound, so that clients which lost the same server
+do not come back together. The bound stays small for the attempts that a restart takes, as a server
+that is started again at once is away for less than half a second; then it grows exponentially.
 """
 
 from __future__ import annotations
@@ -33,12 +34,15 @@ class Backoff:
 
     base: float = 0.1
     cap: float = 20.0
+    quick: int = 0
+    """Attempts before the bound grows."""
     random: random.Random = field(default_factory=random.SystemRandom)
     attempts: int = 0
 
     def next(self, floor: float = 0.0) -> float:
         """Return the next delay; the jitter is added to `floor`, what the server asked for."""
-        bound = min(self.cap, self.base * 2 ** min(self.attempts, 30))
+        doublings = min(max(0, self.attempts - self.quick), 30)
+        bound = min(self.cap, self.base * 2**doublings)
         self.attempts += 1
         return floor + self.random.uniform(0.0, bound)
 

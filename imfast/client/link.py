@@ -30,6 +30,9 @@ _log = logging.getLogger("imfast.client")
 
 _T = TypeVar("_T")
 
+QUICK_ATTEMPTS = 4
+"""Attempts to reconnect before delays grow: a quarter of a second, about, with the default base."""
+
 Token = str | Callable[[], str | Awaitable[str]]
 """A token, or what makes one whenever a connection is made or the token is about to expire."""
 
@@ -64,7 +67,9 @@ class Link:
         self.connected: Connected | None = None
         self._requests = Requests(on_added=self.receiver.wake)
         self._slots = asyncio.Semaphore(options.in_flight)
-        self._backoff = Backoff(base=options.backoff_base, cap=options.backoff_cap)
+        self._backoff = Backoff(
+            base=options.backoff_base, cap=options.backoff_cap, quick=QUICK_ATTEMPTS
+        )
         self._session: Session | None = None
         self._session_count = 0
         # Whether a refused token was already replaced by a fresh one, without success since.

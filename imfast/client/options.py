@@ -20,7 +20,8 @@ class Options:
     attempt_timeout: float = 10.0
     # How long a request waits for its answer, reconnections included, unless the call says.
     request_timeout: float = 30.0
-    # Delays between attempts: uniform up to base * 2^n, at most cap.
+    # Delays between attempts: uniform up to base for the first five, then up to base * 2^n; at most
+    # cap.
     backoff_base: float = 0.1
     backoff_cap: float = 20.0
     # Updates that wait for the application before reading stops.

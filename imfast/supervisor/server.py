@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -25,9 +26,10 @@ __all__ = ["Running", "run_server"]
 
 log = structlog.get_logger(__name__)
 
-ADMIN_DELAY_S = 1.0
-"""How long the admin's endpoint waits for workers to be ready. It takes as long to load as they
-do; who asks it meanwhile waits in its accept queue."""
+ADMIN_DELAY_S = 10.0
+"""When the admin's endpoint is loaded though nobody has asked it yet. That takes the processor for
+longer than all of a worker's start, and clients come back just then; who asks earlier has it loaded
+at once, and waits in its accept queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ async def run_server(
             opened=opened, first=first, on_change=lambda: ready.update(supervisor), timing=timing
         )
         signals = _Signals(supervisor)
-        admin = asyncio.create_task(_serve_admin(opened, supervisor, ready.written))
+        admin = asyncio.create_task(_serve_admin(opened, supervisor))
         # A server that cannot be looked at must not run on unseen.
         admin.add_done_callback(lambda _: None if supervisor.is_stopping else supervisor.stop())
         try:
@@ -79,9 +81,8 @@ async def run_server(
         return signals.status
 
 
-async def _serve_admin(opened: Opened, supervisor: Supervisor, ready: asyncio.Event) -> None:
-    with suppress(TimeoutError):
-        await asyncio.wait_for(ready.wait(), ADMIN_DELAY_S)
+async def _serve_admin(opened: Opened, supervisor: Supervisor) -> None:
+    await _asked(opened.admin, ADMIN_DELAY_S)
     from imfast.supervisor.admin import Admin
 
     admin = Admin(supervisor, opened.admin, _about(opened))
@@ -90,6 +91,18 @@ async def _serve_admin(opened: Opened, supervisor: Supervisor, ready: asyncio.Ev
         await asyncio.Event().wait()
     finally:
         await admin.close()
+
+
+async def _asked(listener: socket.socket, patience_s: float) -> None:
+    """Returns when somebody has connected to a listening socket, or patience is over."""
+    loop = asyncio.get_running_loop()
+    asked = asyncio.Event()
+    loop.add_reader(listener.fileno(), asked.set)
+    try:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asked.wait(), patience_s)
+    finally:
+        loop.remove_reader(listener.fileno())
 
 
 def _about(opened: Opened) -> dict[str, object]:
@@ -111,13 +124,10 @@ class _ReadyFile:
         self._announce: Callable[[], None] | None = partial(
             announce, Running(opened.settings, opened.host, opened.ports)
         )
-        self.written = asyncio.Event()
-        """Set when all workers have been ready at once."""
         self.remove()  # a killed server's file names processes that are gone
 
     def update(self, supervisor: Supervisor) -> None:
         """All workers are ready, for the first time or again."""
-        self.written.set()
         if self._path is not None:
             document = ready_document(os.getpid(), self._ports, supervisor.slots)
             try:

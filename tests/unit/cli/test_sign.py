@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import jwt
 import pytest
 
 from imfast.cli.sign import sign_token
@@ -38,6 +39,27 @@ def test_signed_token_passes_the_rules_of_the_same_settings(tmp_path: Path, flag
     identity = authenticator_of(settings).verify(token)
     assert (identity.user, identity.tenant) == ("bøb", "acme")
     assert 58_000 <= identity.expires_at_ms - time.time() * 1000 <= 61_000
+
+
+def test_signed_token_is_what_pyjwt_would_make_of_its_claims(tmp_path: Path):
+    settings = settings_with(tmp_path, jwt_issuer="us", jwt_audience="chat")
+    token = sign_token(settings, "bøb", ttl_s=60, tenant="acme", now_s=1e9)
+    decoded = jwt.decode_complete(
+        token,
+        token_key(settings),
+        algorithms=["HS256"],
+        audience="chat",
+        options={"verify_exp": False},
+    )
+    assert decoded["header"] == {"alg": "HS256", "typ": "JWT"}
+    assert decoded["payload"] == {
+        "sub": "bøb",
+        "iat": 10**9,
+        "exp": 10**9 + 60,
+        "tenant": "acme",
+        "iss": "us",
+        "aud": "chat",
+    }
 
 
 def test_token_expires_after_its_time(tmp_path: Path):

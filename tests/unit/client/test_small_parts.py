@@ -45,6 +45,15 @@ def test_delays_are_anything_up_to_a_bound_that_doubles_to_the_cap() -> None:
     assert backoff.next() <= 1.0
 
 
+def test_quick_attempts_come_before_delays_grow() -> None:
+    backoff = Backoff(base=1.0, cap=8.0, quick=3, random=random.Random(3))
+    for _ in range(100):
+        backoff.reset()
+        bounds = [1.0, 1.0, 1.0, 1.0, 2.0, 4.0, 8.0, 8.0]
+        delays = [backoff.next() for _ in bounds]
+        assert all(0 <= delay <= bound for delay, bound in zip(delays, bounds, strict=True))
+
+
 def test_delays_stay_finite_after_many_attempts() -> None:
     backoff = Backoff(base=1.0, cap=8.0, attempts=5000)
     assert backoff.next() <= 8.0

@@ -32,6 +32,12 @@ def test_supervisor_starts_its_workers_before_it_loads_what_they_do_not_need(pac
     assert package not in loaded_by(needed)
 
 
+@pytest.mark.parametrize("package", ["jwt", "cryptography", "aiohttp", "rich"])
+def test_supervisor_that_nobody_asks_loads_no_more_than_it_needs(package: str):
+    needed = "imfast.supervisor.server, imfast.cli.announce, imfast.cli.sign"
+    assert package not in loaded_by(f"import imfast.observe.lean_structlog, {needed}")
+
+
 @pytest.mark.parametrize("package", ["click", "pydantic", "orjson", "subprocess", "dataclasses"])
 def test_zygote_is_started_before_anything_else_is_loaded(package: str):
     assert package not in loaded_by("import imfast.cli.early")
