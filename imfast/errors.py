@@ -141,6 +141,12 @@ class TokenExpiredError(RequestError):
     code = Code.TOKEN_EXPIRED
 
 
+class StorageFullError(RequestError):
+    """The disk took nothing. Nothing was stored."""
+
+    code = Code.STORAGE_FULL
+
+
 class OverloadedError(RequestError):
     """What the request needs does not answer now. Nothing was done."""
 

@@ -14,10 +14,12 @@ import structlog
 from imfast.codes import Code
 from imfast.errors import RequestError
 from imfast.gateway.circuit_breaker import CircuitBreaker
+from imfast.gateway.tickets import TICKET_S
 
 if TYPE_CHECKING:
     from imfast._engine import Engine, Request
     from imfast.gateway.authenticate import Authenticator, Identity
+    from imfast.gateway.tickets import Tickets
 
 __all__ = ["Verbs"]
 
@@ -27,14 +29,22 @@ log = structlog.get_logger(__name__)
 class Verbs:
     """Decides about one request at a time, quickly: it runs on the worker's loop."""
 
-    def __init__(self, engine: Engine, authenticator: Authenticator) -> None:
-        """What is not named below goes ahead: the engine has checked its limits already."""
+    def __init__(
+        self, engine: Engine, authenticator: Authenticator, tickets: Tickets | None = None
+    ) -> None:
+        """What is not named below goes ahead: the engine has checked its limits already.
+
+        Without `tickets` nobody gets one.
+        """
         self._engine = engine
         self._authenticator = authenticator
+        self._tickets = tickets
         self._breaker = CircuitBreaker("token verification")
         self._served: dict[str, Callable[[Request], None]] = {
             "connect": self._connect,
             "refresh": self._refresh,
+            "ticket": self._ticket,
+            "redeem": self._redeem,
         }
 
     def decide(self, request: Request) -> None:
@@ -56,6 +66,22 @@ class Verbs:
 
     def _connect(self, request: Request) -> None:
         identity = self._verify(request.token)
+        self._engine.connected(
+            request.connection, identity.tenant, identity.user, identity.expires_at_ms
+        )
+
+    def _ticket(self, request: Request) -> None:
+        if self._tickets is None:
+            self._engine.refuse(request.connection, Code.UNSUPPORTED)
+            return
+        ticket = self._tickets.issue(request.user, request.tenant, request.expires_at_ms)
+        self._engine.ticketed(request.connection, ticket, round(TICKET_S * 1000))
+
+    def _redeem(self, request: Request) -> None:
+        if self._tickets is None:
+            self._engine.refuse(request.connection, Code.TOKEN_INVALID)
+            return
+        identity = self._tickets.redeem(request.token)
         self._engine.connected(
             request.connection, identity.tenant, identity.user, identity.expires_at_ms
         )

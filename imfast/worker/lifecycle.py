@@ -24,6 +24,7 @@ from imfast.config.worker_document import STOP_SIGNALS, WorkerDocument
 from imfast.errors import ConfigError, ExitCode, WorkerExit
 from imfast.gateway.admission import Admission
 from imfast.gateway.authenticate import Authenticator
+from imfast.gateway.tickets import Tickets
 from imfast.gateway.verbs import Verbs
 from imfast.observe.logs import configure_logs
 from imfast.partition import PartitionOwner
@@ -82,7 +83,8 @@ class Worker:
             )
             for number in document.partitions
         }
-        verbs = Verbs(self._engine, authenticator)
+        tickets = Tickets(settings.data_dir / "run" / "tickets")
+        verbs = Verbs(self._engine, authenticator, tickets)
         self._faults = Faults(self._tell_faults)
         self._tick = Tick(
             self._engine,

@@ -35,11 +35,17 @@ pub struct Identity {
 impl Engine {
     /// Python accepted a connection's token: its session begins.
     pub fn connected(&mut self, handle: Handle, identity: &Identity) {
-        let Some(held) = self.take_held(handle) else {
+        let Some(mut held) = self.take_held(handle) else {
             return;
         };
         let sync = match held.request {
             HeldRequest::Connect { sync } => sync,
+            HeldRequest::Events { sync } => {
+                self.begin_stream(handle, held.frame);
+                // What follows are pushes: none answers a frame.
+                held.frame = 0;
+                sync
+            }
             HeldRequest::Request(request) => {
                 return self.request_admitted(handle, held.frame, &request, identity);
             }

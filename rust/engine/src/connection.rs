@@ -115,6 +115,12 @@ pub(crate) enum HeldRequest {
     Refresh,
     /// A request that stands alone, whose token is looked at.
     Request(crate::requests::Lone),
+    /// A stream of events, whose token or ticket is looked at.
+    Events {
+        sync: String,
+    },
+    /// A ticket is made.
+    Ticket,
     Command {
         partition: u16,
         command: Vec<u8>,

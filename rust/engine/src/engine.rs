@@ -363,6 +363,8 @@ impl Engine {
         fields.push(("rows_unarchived_bytes", unarchived));
         fields.push(("connections", self.io.connections.len() as u64));
         fields.extend(stats::by_transport(&self.io.connections));
+        let open = self.owned.iter().flatten().count();
+        fields.push(("partitions", open as u64));
         fields.push(("users", self.users.len() as u64));
         fields.push(("groups", self.groups.len() as u64));
         fields.push(("links", self.links.len() as u64));

@@ -162,7 +162,11 @@ impl Engine {
                 partition: None,
                 query,
             } => self.scatter(handle, frame, query),
-            HeldRequest::Connect { .. } | HeldRequest::Refresh | HeldRequest::Request(_) => {}
+            HeldRequest::Connect { .. }
+            | HeldRequest::Refresh
+            | HeldRequest::Request(_)
+            | HeldRequest::Events { .. }
+            | HeldRequest::Ticket => {}
         }
         self.resume(handle);
     }
@@ -179,7 +183,7 @@ impl Engine {
         let Some(Held { frame, request }) = self.take_held(handle) else {
             return;
         };
-        if let HeldRequest::Request(_) = request {
+        if let HeldRequest::Request(_) | HeldRequest::Events { .. } = request {
             return self.request_refused(handle, frame, code, message, retry_after_ms);
         }
         // A refused connect is told even without an id: the connection ends with it.

@@ -6,13 +6,14 @@
 //! so that a token is looked at once and not with every request.
 
 use crate::attach::Identity;
-use crate::connection::{Held, HeldRequest, NONE, Phase};
+use crate::connection::{HeldRequest, NONE, Phase};
 use crate::engine::Engine;
 use crate::input::Flow;
-use crate::requests::{ControlVerb, Lone, Request};
+use crate::requests::{ControlVerb, Lone};
 use crate::slab::Handle;
+use crate::system::socket;
 use crate::users::scoped;
-use imfast_session::{Asked, Encoding, What};
+use imfast_session::{Asked, Encoding, What, write_json_answer};
 use imfast_wire::frames::client::{ClientFrame, Group, Verb};
 use imfast_wire::frames::codes::{self, Code};
 use imfast_wire::frames::limits::HTTP_REQUEST_MS;
@@ -22,6 +23,9 @@ use std::borrow::Cow;
 
 /// Seconds in which a request has to be complete once it began.
 const REQUEST_UNITS: u32 = (HTTP_REQUEST_MS.default / 1000) as u32;
+
+/// A stream that broke is asked for again after this time, or up to twice as long.
+const RETRY_MS: u32 = 1000;
 
 impl Engine {
     /// Serves a request, or holds it back until its token was looked at.
@@ -33,9 +37,12 @@ impl Engine {
         };
         connection.last = asked.answering.last;
         connection.hurried = false;
-        let verb = match asked.what {
-            What::Verb(verb) => verb,
+        let verb = match &asked.what {
+            What::Verb(verb) => *verb,
             What::Ready => return self.tell_readiness(handle, frame),
+            What::Events { sync, ticket } => {
+                return self.events_asked(handle, frame, asked, sync, ticket);
+            }
         };
         if asked.token.is_empty() {
             const WANTED: &str = "An access token is needed: Authorization: Bearer.";
@@ -51,28 +58,95 @@ impl Engine {
             let request = (verb, asked.key, asked.device.as_ref(), asked.body);
             return self.serve(handle, frame, request);
         }
-        connection.rare.get_or_insert_default().held = Some(Held {
-            frame,
-            request: HeldRequest::Request(Lone {
-                token: asked.token.into(),
-                verb: verb.into(),
-                key: asked.key.into(),
-                device: asked.device.as_ref().into(),
-                body: asked.body.into(),
-            }),
+        let request = HeldRequest::Request(Lone {
+            token: asked.token.into(),
+            verb: verb.into(),
+            key: asked.key.into(),
+            device: asked.device.as_ref().into(),
+            body: asked.body.into(),
         });
-        if connection.phase == Phase::Stranger {
+        let verb = ControlVerb::Connect {
+            token: asked.token.to_owned(),
+            device: asked.device.clone().into_owned(),
+        };
+        self.identify(handle, frame, request, verb);
+    }
+
+    /// Holds a request back until Python knows whose it is.
+    fn identify(&mut self, handle: Handle, frame: u64, request: HeldRequest, verb: ControlVerb) {
+        if let Some(connection) = self.io.connections.resolve_mut(handle)
+            && connection.phase == Phase::Stranger
+        {
             connection.phase = Phase::Connecting;
             self.not_a_stranger(handle.slot);
         }
-        self.requests.push_back(Request {
-            connection: handle.to_bits(),
-            frame,
-            verb: ControlVerb::Connect {
+        self.hold(handle, frame, request, verb);
+    }
+
+    fn events_asked(
+        &mut self,
+        handle: Handle,
+        frame: u64,
+        asked: &Asked<'_>,
+        sync: &str,
+        ticket: &str,
+    ) {
+        if asked.token.is_empty() && ticket.is_empty() {
+            const WANTED: &str = "An access token or a ticket is needed.";
+            return self.answer_error(handle, frame, &codes::NOT_CONNECTED, 0, WANTED);
+        }
+        if !self.name_device(handle, frame, &asked.device) {
+            return;
+        }
+        let verb = if asked.token.is_empty() {
+            ControlVerb::Redeem {
+                ticket: ticket.to_owned(),
+            }
+        } else {
+            ControlVerb::Connect {
                 token: asked.token.to_owned(),
                 device: asked.device.clone().into_owned(),
-            },
-        });
+            }
+        };
+        let sync = sync.to_owned();
+        self.identify(handle, frame, HeldRequest::Events { sync }, verb);
+    }
+
+    /// A connection becomes a stream of events; its session begins next.
+    pub(crate) fn begin_stream(&mut self, handle: Handle, frame: u64) {
+        self.forget_user(handle);
+        let mut output = std::mem::take(&mut self.output);
+        output.clear();
+        let patience_ms = 2 * self.config.heartbeat_ms;
+        if let Some(connection) = self.io.connections.resolve_mut(handle) {
+            // Not all at once after a break.
+            let retry_ms = RETRY_MS + handle.slot % RETRY_MS;
+            let site = &self.policy.site;
+            connection
+                .session
+                .stream(frame, retry_ms, site, &mut output);
+            connection.encoding = connection.session.encoding();
+            connection.last = false;
+            connection.rare = None;
+            socket::set_user_timeout(&connection.fd, patience_ms as u32);
+        }
+        self.io.push_bytes(handle.slot, &output);
+        self.output = output;
+    }
+
+    /// Python made the ticket that a connection waits for.
+    pub fn ticketed(&mut self, handle: Handle, ticket: &str, expires_in_ms: u64) {
+        let Some(held) = self.take_held(handle) else {
+            return;
+        };
+        debug_assert!(!ticket.contains(['"', '\\']), "a ticket needs no escapes");
+        let json = format!(r#"{{"ticket":"{ticket}","expiresInMs":{expires_in_ms}}}"#);
+        let mut output = std::mem::take(&mut self.output);
+        output.clear();
+        write_json_answer(held.frame, &json, &self.policy.site, &mut output);
+        self.io.push_bytes(handle.slot, &output);
+        self.output = output;
+        self.resume(handle);
     }
 
     /// Python accepted the token of a request: it is served, and those that follow with this token.
@@ -137,11 +211,19 @@ impl Engine {
             self.rate_limited(handle, frame, retry_after_ms);
             return;
         }
-        if !device.is_empty()
-            && let Err(error) = id::check(device)
-        {
-            let message = format!("device: {error}");
-            return self.answer_error(handle, frame, &codes::INVALID_ID, 0, &message);
+        if !self.name_device(handle, frame, device) {
+            return;
+        }
+        if name == "ticket" {
+            let (tenant, user) = self.identity(handle.slot);
+            let connection = self.io.connections.resolve(handle);
+            let verb = ControlVerb::Ticket {
+                user,
+                tenant,
+                expires_at_ms: connection.map_or(0, |c| u64::from(c.expires_s) * 1000),
+            };
+            self.hold(handle, frame, HeldRequest::Ticket, verb);
+            return;
         }
         self.decoding = true;
         let verb = json::decode_verb(name, body);
@@ -159,7 +241,6 @@ impl Engine {
                 return self.answer_error(handle, frame, code, 0, message);
             }
         };
-        self.name_device(handle, device);
         let flow = self.verb(handle, ClientFrame { id: frame, verb });
         debug_assert!(
             !matches!(flow, Flow::Close(_)),
@@ -167,7 +248,15 @@ impl Engine {
         );
     }
 
-    fn name_device(&mut self, handle: Handle, device: &str) {
+    /// Takes the device that a request names; an id that is none is refused.
+    fn name_device(&mut self, handle: Handle, frame: u64, device: &str) -> bool {
+        if !device.is_empty()
+            && let Err(error) = id::check(device)
+        {
+            let message = format!("device: {error}");
+            self.answer_error(handle, frame, &codes::INVALID_ID, 0, &message);
+            return false;
+        }
         let device = if device.is_empty() {
             crate::verbs::DEFAULT_DEVICE
         } else {
@@ -178,6 +267,7 @@ impl Engine {
         {
             connection.device = device.into();
         }
+        true
     }
 
     fn answer_error(

@@ -27,6 +27,17 @@ pub enum ControlVerb {
         token: String,
         device: String,
     },
+    /// A one-use ticket, in the place of a token.
+    Redeem {
+        ticket: String,
+    },
+    /// A ticket is asked for.
+    Ticket {
+        user: String,
+        tenant: String,
+        /// When the token ends that asks for it, in milliseconds since 1970.
+        expires_at_ms: u64,
+    },
     Refresh {
         token: String,
         user: String,

@@ -85,7 +85,7 @@ impl Stats {
 /// Sessions by what they speak, connections whose HTTP requests need none, and those that have none
 /// (yet, or any more). Counted when somebody
 /// asks: a walk over all connections.
-pub(crate) fn by_transport(connections: &Slab<Connection>) -> [(&'static str, u64); 7] {
+pub(crate) fn by_transport(connections: &Slab<Connection>) -> [(&'static str, u64); 8] {
     let mut sessions = [0; Encoding::COUNT];
     let mut others = 0;
     for (_, connection) in connections.iter() {
@@ -105,6 +105,7 @@ pub(crate) fn by_transport(connections: &Slab<Connection>) -> [(&'static str, u6
             of(Encoding::WebSocketProtoDeflate),
         ),
         ("tcp", of(Encoding::Tcp)),
+        ("events", of(Encoding::Events)),
         ("http", of(Encoding::Http)),
         ("without_session", others),
     ]

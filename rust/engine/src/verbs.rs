@@ -246,7 +246,7 @@ impl Engine {
         self.hold(handle, frame, HeldRequest::Query { partition, query }, verb)
     }
 
-    fn hold(
+    pub(crate) fn hold(
         &mut self,
         handle: Handle,
         frame: u64,

@@ -119,7 +119,7 @@ fn receive(
             }
             Input::Request { consumed, asked } => {
                 assert!(asked.body.len() <= policy.message_bytes_max && !over);
-                if let What::Verb(verb) = asked.what {
+                if let What::Verb(verb) = &asked.what {
                     let _ = json::decode_verb(verb, asked.body);
                 }
                 consumed

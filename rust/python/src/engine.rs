@@ -281,6 +281,12 @@ impl Engine {
             .refreshed(Handle::from_bits(connection), expires_at_ms);
     }
 
+    /// Answers a connection that asked for a ticket.
+    fn ticketed(&mut self, connection: u64, ticket: &str, expires_in_ms: u64) {
+        self.inner
+            .ticketed(Handle::from_bits(connection), ticket, expires_in_ms);
+    }
+
     /// Opens an owned partition's log and archive; returns the log's epoch and last position, and
     /// why the archive was moved out of the way, if it was. `restored` and a replay follow.
     #[expect(

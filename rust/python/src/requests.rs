@@ -5,7 +5,8 @@ use pyo3::prelude::*;
 
 /// One request of one connection, held back until it is decided about.
 ///
-/// Which fields are set depends on `verb`: `connect` has token and device, `refresh` has token,
+/// Which fields are set depends on `verb`: `connect` has token and device, `redeem` has the ticket as
+/// its token, `ticket` has user, tenant and `expires_at_ms`, `refresh` has token,
 /// user and tenant, the actions of `group` and the queries have user and conversation.
 #[pyclass(frozen, get_all, module = "imfast._engine")]
 pub(crate) struct Request {
@@ -13,7 +14,7 @@ pub(crate) struct Request {
     connection: u64,
     /// The frame's id; 0 asks for no reply.
     frame: u64,
-    /// `connect`, `refresh`, `group.create` …, `history`, `conversations`, `members`.
+    /// `connect`, `redeem`, `ticket`, `refresh`, `group.create` …, `history`, `conversations`, `members`.
     verb: String,
     token: String,
     device: String,
@@ -22,6 +23,8 @@ pub(crate) struct Request {
     conversation: String,
     /// Users that an action of `group` names.
     users: usize,
+    /// When the token ends that asks, in milliseconds since 1970.
+    expires_at_ms: u64,
 }
 
 impl From<imfast_engine::Request> for Request {
@@ -36,11 +39,25 @@ impl From<imfast_engine::Request> for Request {
             tenant: String::new(),
             conversation: String::new(),
             users: 0,
+            expires_at_ms: 0,
         };
         match request.verb {
             ControlVerb::Connect { token, device } => {
                 "connect".clone_into(&mut out.verb);
                 (out.token, out.device) = (token, device);
+            }
+            ControlVerb::Redeem { ticket } => {
+                "redeem".clone_into(&mut out.verb);
+                out.token = ticket;
+            }
+            ControlVerb::Ticket {
+                user,
+                tenant,
+                expires_at_ms,
+            } => {
+                "ticket".clone_into(&mut out.verb);
+                (out.user, out.tenant) = (user, tenant);
+                out.expires_at_ms = expires_at_ms;
             }
             ControlVerb::Refresh {
                 token,

@@ -1,9 +1,9 @@
 //! How a connection's frames are written.
 
 use crate::http::write_reply;
-use imfast_wire::frames::server::ServerFrame;
+use imfast_wire::frames::server::{ServerBody, ServerFrame};
 use imfast_wire::frames::{json, proto};
-use imfast_wire::http::Site;
+use imfast_wire::http::{Site, write_chunk};
 use imfast_wire::protobuf::put_delimited;
 use imfast_wire::websocket::deflate::Deflater;
 use imfast_wire::{tcp, websocket};
@@ -23,8 +23,10 @@ pub enum Encoding {
     WebSocketJsonDeflate = 3,
     /// As [`Encoding::WebSocketProto`], compressed where that saves bytes.
     WebSocketProtoDeflate = 4,
+    /// One JSON value in a server-sent event; a sync token is the event's id.
+    Events = 5,
     /// Answers to HTTP requests, whose frame's id says how. It has no pushes.
-    Http = 5,
+    Http = 6,
 }
 
 /// What the connections of a thread share for writing.
@@ -38,14 +40,15 @@ pub struct Writer {
 
 impl Encoding {
     /// How many there are: the length of arrays indexed by encoding.
-    pub const COUNT: usize = 6;
+    pub const COUNT: usize = 7;
     /// Those that pushes are written in.
-    pub const PUSHED: [Self; 5] = [
+    pub const PUSHED: [Self; 6] = [
         Self::WebSocketJson,
         Self::WebSocketProto,
         Self::Tcp,
         Self::WebSocketJsonDeflate,
         Self::WebSocketProtoDeflate,
+        Self::Events,
     ];
 
     /// The encoding of this one's messages once they are inflated.
@@ -82,12 +85,28 @@ impl Encoding {
                 deflated_frame_with(Opcode::Binary, deflater, out, |o| write_proto(frame, o));
             }
             Self::Tcp => tcp::frame_with(out, |o| proto::encode_server(frame, o)),
+            Self::Events => write_event(frame, out),
             Self::Http => {
                 let Writer { site, scratch, .. } = writer;
                 write_reply(out, site, frame.id, &frame.body, scratch);
             }
         }
     }
+}
+
+/// An event in a chunk of its own, so that the same bytes fit any stream. Only those with a sync token
+/// have an id: the browser names the last one when it comes back.
+pub(crate) fn write_event(frame: &ServerFrame<'_>, out: &mut Vec<u8>) {
+    write_chunk(out, |out| {
+        if let ServerBody::Checkpoint { token } | ServerBody::CaughtUp { token } = &frame.body {
+            out.extend_from_slice(b"id: ");
+            out.extend_from_slice(token.as_bytes());
+            out.push(b'\n');
+        }
+        out.extend_from_slice(b"data: ");
+        write_json(frame, out);
+        out.extend_from_slice(b"\n\n");
+    });
 }
 
 fn write_json(frame: &ServerFrame<'_>, out: &mut Vec<u8>) {
@@ -108,7 +127,6 @@ fn write_proto(frame: &ServerFrame<'_>, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use imfast_wire::frames::server::ServerBody;
     use imfast_wire::websocket::deflate::Inflater;
     use imfast_wire::websocket::{Decoded, Decoder, Event, Role};
 
@@ -144,6 +162,14 @@ mod tests {
             assert_eq!(message(short), message(long));
             assert_eq!(plain.deflated().inflated(), plain);
         }
+    }
+
+    #[test]
+    fn a_sync_token_is_the_id_of_its_event() {
+        let written = written(Encoding::Events, "AQ");
+        let event = "id: AQ\ndata: {\"checkpoint\":{\"token\":\"AQ\"}}\n\n";
+        let chunk = format!("{:06x}\r\n{event}\r\n", event.len());
+        assert_eq!(String::from_utf8(written).as_deref(), Ok(&*chunk));
     }
 
     #[test]

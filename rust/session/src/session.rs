@@ -5,7 +5,8 @@
 //! caller sends it before anything it queues later.
 
 use crate::Encoding;
-use crate::http::{Asked, Head, Requests};
+use crate::encoding::write_event;
+use crate::http::{Asked, Head, Requests, begin_events};
 use imfast_wire::frames::codes::Code;
 use imfast_wire::frames::proto;
 use imfast_wire::frames::server::{ServerBody, ServerFrame};
@@ -35,6 +36,8 @@ enum Stage {
     Http(Requests),
     WebSocket(websocket::Decoder),
     Tcp,
+    /// A stream of events; what the client still says means nothing.
+    Events,
     /// Over; bytes that still come are thrown away.
     Over,
 }
@@ -159,7 +162,7 @@ impl Session {
                 }
             },
             Stage::WebSocket(_) => self.message(input, inflater, out),
-            Stage::Over => Input::Handled {
+            Stage::Events | Stage::Over => Input::Handled {
                 consumed: input.len(),
             },
         }
@@ -295,8 +298,21 @@ impl Session {
                 self.awaiting = true;
                 Overdue::Pinged
             }
+            // Whether anybody reads it, the kernel finds out.
+            Stage::Events => {
+                http::write_chunk(out, |out| out.extend_from_slice(b":\n\n"));
+                Overdue::Pinged
+            }
             _ => Overdue::Lost,
         }
+    }
+
+    /// A request for events was granted: writes the head of its answer, after which every push is
+    /// one event. `number` is the request's; `retry_ms` is when the client is to come back after a break.
+    pub fn stream(&mut self, number: u64, retry_ms: u32, site: &Site, out: &mut Vec<u8>) {
+        self.stage = Stage::Events;
+        self.encoding = Encoding::Events;
+        begin_events(number, retry_ms, site, out);
     }
 
     /// Whether part of a request is here, of which the rest has to come.
@@ -316,6 +332,10 @@ impl Session {
                 write_tcp(body, out);
             }
             Stage::Http(ref requests) => requests.close(code, site, out),
+            Stage::Events => {
+                write_event(&ServerFrame::push(ServerBody::error(code, 0, "")), out);
+                out.extend_from_slice(http::LAST_CHUNK);
+            }
             Stage::Over => {}
         }
         self.stage = Stage::Over;

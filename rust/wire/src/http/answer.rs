@@ -108,6 +108,24 @@ pub fn begin_answer(
     }
 }
 
+/// Appends one chunk of a body that goes on (RFC 9112 section 7.1), of at most 16 MiB.
+pub fn write_chunk(out: &mut Vec<u8>, content: impl FnOnce(&mut Vec<u8>)) {
+    const DIGITS: usize = 6;
+    let start = out.len();
+    out.extend_from_slice(b"000000\r\n");
+    content(out);
+    let size = out.len() - start - DIGITS - 2;
+    debug_assert!(size > 0 && size >> (4 * DIGITS) == 0);
+    for (at, place) in out.iter_mut().skip(start).take(DIGITS).enumerate() {
+        let digit = (size >> (4 * (DIGITS - 1 - at))) as u32 & 0xf;
+        *place = char::from_digit(digit, 16).map_or(b'0', |digit| digit as u8);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The end of a body in chunks.
+pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
 /// The reason phrase of a status (RFC 9110 section 15).
 pub fn reason(status: u16) -> &'static str {
     match status {
@@ -193,6 +211,25 @@ mod tests {
         assert!(text.contains("Access-Control-Allow-Origin: https://a.example\r\n"));
         assert!(text.contains("\r\nVary: Origin\r\n"), "{text}");
         assert!(text.ends_with("Content-Length: 2\r\n\r\n"), "{text}");
+    }
+
+    #[test]
+    fn chunks_that_we_write_are_the_body_that_we_read() {
+        let mut out = Vec::new();
+        let body: Vec<u8> = (0..5000_u32).map(|at| at as u8).collect();
+        for part in [&body[..1], &body[1..300], &body[300..]] {
+            write_chunk(&mut out, |out| out.extend_from_slice(part));
+        }
+        out.extend_from_slice(LAST_CHUNK);
+        let consumed = out.len();
+        let read = crate::http::Chunked::default().read(&mut out, 0, 5000);
+        let body_bytes = body.len();
+        let complete = crate::http::Unchunked::Complete {
+            body: body_bytes,
+            consumed,
+        };
+        assert_eq!(read, Ok(complete));
+        assert_eq!(out[..body_bytes], body);
     }
 
     #[test]

@@ -16,7 +16,9 @@ mod request;
 mod response;
 mod upgrade;
 
-pub use answer::{Answer, Answering, Site, begin_answer, reason, write_answer};
+pub use answer::{
+    Answer, Answering, LAST_CHUNK, Site, begin_answer, reason, write_answer, write_chunk,
+};
 pub use chunked::{Chunked, Unchunked};
 pub use client::{
     ClientError, ClientHandshake, ClientParsed, parse_client_response, write_client_handshake,

@@ -38,6 +38,12 @@ pub(crate) fn set_no_delay(socket: &Socket) {
     let _ = sockopt::set_tcp_nodelay(socket, true);
 }
 
+/// A peer that acknowledges nothing for so long is gone (tcp(7), `TCP_USER_TIMEOUT`).
+pub(crate) fn set_user_timeout(socket: &Socket, timeout_ms: u32) {
+    // Fails on Unix-domain sockets, whose peers do not go without a sign.
+    let _ = sockopt::set_tcp_user_timeout(socket, timeout_ms);
+}
+
 /// Reads into `buffer` without waiting.
 pub(crate) fn read(socket: &Socket, buffer: &mut [u8]) -> Read {
     loop {

@@ -60,6 +60,8 @@ pub(crate) fn accept(listener: &Socket) -> Accepted {
 
 pub(crate) fn set_no_delay(_socket: &Socket) {}
 
+pub(crate) fn set_user_timeout(_socket: &Socket, _timeout_ms: u32) {}
+
 pub(crate) fn read(socket: &Socket, buffer: &mut [u8]) -> Read {
     let Kind::End { stream, side } = socket.kind else {
         return Read::Closed;

@@ -1,15 +1,19 @@
 //! Requests of HTTP/1.1, one after the other on one connection: which of them are answered here, and
 //! what is asked of the engine. A request is handed on once its body is complete.
 
+mod answers;
+
 use crate::session::{Ended, Input, PATH, Policy};
+use answers::{JSON, Refused, refuse};
 use imfast_wire::frames::codes::{self, Code};
-use imfast_wire::frames::json;
 use imfast_wire::frames::limits::HTTP_TARGET_BYTES;
-use imfast_wire::frames::server::ServerBody;
 use imfast_wire::http::{
     self, Answer, Answering, Chunked, Framing, Parsed, Refusal, Request, Site, Unchunked,
 };
 use std::borrow::Cow;
+
+pub use answers::write_json_answer;
+pub(crate) use answers::{begin_events, write_reply};
 
 /// Where a connection stands between requests. While it is idle nothing but these numbers is held.
 #[derive(Debug, Default)]
@@ -50,10 +54,16 @@ pub struct Asked<'a> {
 }
 
 /// What is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What<'a> {
     /// A verb of the protocol, its fields in the body.
     Verb(&'a str),
+    /// A stream of events from a sync token on (empty: none), for whoever has the token, or else the
+    /// ticket (empty: none either).
+    Events {
+        sync: Cow<'a, str>,
+        ticket: Cow<'a, str>,
+    },
     /// Whether this worker serves.
     Ready,
 }
@@ -64,12 +74,13 @@ enum Route {
     Healthy,
     Ready,
     Verb,
+    Events,
     /// `OPTIONS *`.
     Server,
 }
 
 /// The verbs that need no session.
-const VERBS: [&str; 7] = [
+const VERBS: [&str; 8] = [
     "send",
     "ack",
     "read",
@@ -77,12 +88,11 @@ const VERBS: [&str; 7] = [
     "conversations",
     "group",
     "ping",
+    "ticket",
 ];
 const METHODS: [&str; 9] = [
     "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT",
 ];
-const JSON: &str = "application/json";
-const PROBLEM: &str = "application/problem+json";
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// Seconds for which a browser remembers what it may do.
 const PREFLIGHT_AGE: &str = "7200";
@@ -92,6 +102,7 @@ impl Route {
         match path {
             "/healthz" => Some(Self::Healthy),
             "/readyz" => Some(Self::Ready),
+            "/v1/events" => Some(Self::Events),
             "*" => Some(Self::Server),
             _ => {
                 let verb = path.strip_prefix("/v1/")?;
@@ -103,6 +114,7 @@ impl Route {
     fn methods(self) -> &'static str {
         match self {
             Self::Healthy | Self::Ready => "GET, HEAD, OPTIONS",
+            Self::Events => "GET, OPTIONS",
             Self::Verb => "POST, OPTIONS",
             Self::Server => "OPTIONS",
         }
@@ -254,33 +266,6 @@ const LAST: Answering = Answering {
     shared_with: 0,
 };
 
-/// A refusal with all that its response says.
-struct Refused {
-    status: u16,
-    code: &'static Code,
-    detail: &'static str,
-    headers: &'static [(&'static str, &'static str)],
-}
-
-impl From<Refusal> for Refused {
-    fn from(Refusal { status, detail }: Refusal) -> Self {
-        let code = match status {
-            403 => &codes::ORIGIN_REFUSED,
-            404 | 405 => &codes::UNSUPPORTED,
-            411 | 415 | 417 => &codes::INVALID_ARGUMENT,
-            413 | 414 => &codes::FRAME_TOO_LARGE,
-            431 => &codes::HEADERS_TOO_LARGE,
-            _ => &codes::MALFORMED_FRAME,
-        };
-        Self {
-            status,
-            code,
-            detail,
-            headers: &[],
-        }
-    }
-}
-
 /// What bytes that are no request are answered with.
 fn malformed(input: &[u8], error: http::Error) -> Refused {
     let status = match error {
@@ -337,11 +322,15 @@ fn check(request: &Request<'_>, framing: Framing, policy: &Policy) -> Result<Fra
         return Err(Refused {
             headers: match route {
                 Route::Healthy | Route::Ready => &[("Allow", "GET, HEAD, OPTIONS")],
+                Route::Events => &[("Allow", "GET, OPTIONS")],
                 Route::Verb => &[("Allow", "POST, OPTIONS")],
                 Route::Server => &[("Allow", "OPTIONS")],
             },
             ..Refusal::new(405, "this method is not for this path").into()
         });
+    }
+    if route == Route::Events && request.version == 0 {
+        return refused(505, "a stream of events is HTTP/1.1");
     }
     if let Some(expected) = request.header("Expect")?
         && !expected.eq_ignore_ascii_case("100-continue")
@@ -376,12 +365,6 @@ fn check_media_type(request: &Request<'_>, framing: Framing) -> Result<(), Refus
         Ok(())
     } else {
         Err(Refusal::new(415, "the body must be application/json"))
-    }
-}
-
-impl From<&Refusal> for Refused {
-    fn from(refusal: &Refusal) -> Self {
-        (*refusal).into()
     }
 }
 
@@ -444,6 +427,16 @@ fn ask<'a>(
         _ if request.method == "OPTIONS" => return Ok(None),
         Some(Route::Verb) => What::Verb(request.path.strip_prefix("/v1/").unwrap_or("")),
         Some(Route::Ready) => What::Ready,
+        Some(Route::Events) => {
+            let query = request.query.unwrap_or("");
+            // A browser names the last id that it saw; a client that begins anew, in the query.
+            let sync = match once(request, "Last-Event-ID")? {
+                "" => http::query_value(query, "sync")?,
+                id => Cow::Borrowed(id),
+            };
+            let ticket = http::query_value(query, "ticket")?;
+            What::Events { sync, ticket }
+        }
         Some(Route::Healthy | Route::Server) | None => return Ok(None),
     };
     let (scheme, token) = once(request, "Authorization")?
@@ -491,106 +484,6 @@ fn options(request: &Request<'_>, site: &Site, answering: Answering, out: &mut V
         content_type: "",
         headers: &headers,
         body: &[],
-    };
-    http::write_answer(out, site, answering, &answer);
-}
-
-fn refuse(out: &mut Vec<u8>, site: &Site, answering: Answering, refused: &Refused) {
-    let problem = Problem {
-        status: refused.status,
-        code: refused.code,
-        retry_after_ms: 0,
-        detail: refused.detail,
-    };
-    problem.write(out, site, answering, refused.headers, &mut Vec::new());
-}
-
-/// An error as a response (RFC 9457).
-pub(crate) struct Problem<'a> {
-    pub status: u16,
-    pub code: &'static Code,
-    /// 0: nothing is said about when.
-    pub retry_after_ms: u64,
-    pub detail: &'a str,
-}
-
-impl Problem<'_> {
-    pub(crate) fn write(
-        &self,
-        out: &mut Vec<u8>,
-        site: &Site,
-        answering: Answering,
-        headers: &[(&str, &str)],
-        scratch: &mut Vec<u8>,
-    ) {
-        scratch.clear();
-        let title = http::reason(self.status);
-        let (code, wait_ms) = (self.code, self.retry_after_ms);
-        json::encode_problem(self.status, title, code, wait_ms, self.detail, scratch);
-        let seconds = wait_ms.div_ceil(1000).to_string();
-        let mut headers = headers.to_vec();
-        if wait_ms > 0 {
-            headers.push(("Retry-After", &seconds));
-        }
-        if self.status == 401 {
-            // RFC 6750 section 3: why is said only of a token that was there.
-            let challenge = if self.code == &codes::NOT_CONNECTED {
-                "Bearer"
-            } else {
-                "Bearer error=\"invalid_token\""
-            };
-            headers.push(("WWW-Authenticate", challenge));
-        }
-        let answer = Answer {
-            status: self.status,
-            content_type: PROBLEM,
-            headers: &headers,
-            body: scratch,
-        };
-        http::write_answer(out, site, answering, &answer);
-    }
-}
-
-/// Appends the answer of a verb. `number` is what [`Answering::to_bits`] gave; 0: nobody asked.
-pub(crate) fn write_reply(
-    out: &mut Vec<u8>,
-    site: &Site,
-    number: u64,
-    body: &ServerBody<'_>,
-    scratch: &mut Vec<u8>,
-) {
-    if number == 0 {
-        return;
-    }
-    let answering = Answering::from_bits(number);
-    if let ServerBody::Error {
-        code,
-        retry_after_ms,
-        message,
-        ..
-    } = body
-    {
-        let known = codes::ALL
-            .iter()
-            .find(|entry| u32::from(entry.number) == *code);
-        let code = known.copied().unwrap_or(&codes::INTERNAL);
-        let problem = Problem {
-            status: code.http,
-            code,
-            retry_after_ms: *retry_after_ms,
-            detail: message,
-        };
-        return problem.write(out, site, answering, &[], scratch);
-    }
-    scratch.clear();
-    // Only a row can be unreadable, and rows are written by us and checksummed.
-    let written = json::encode_answer(body, scratch);
-    debug_assert!(written.is_ok(), "unreadable row: {written:?}");
-    let answer = Answer {
-        status: 200,
-        content_type: JSON,
-        headers: &[],
-        body: if scratch.is_empty() { b"{}" } else { scratch },
     };
     http::write_answer(out, site, answering, &answer);
 }
