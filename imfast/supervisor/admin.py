@@ -1,4 +1,4 @@
-"""Health and status over HTTP, on loopback."""
+"""Health, status and metrics over HTTP, on loopback."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import asyncio
 import os
 import socket
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
+from imfast.observe.metrics import CONTENT_TYPE, exposition
+from imfast.supervisor.process_usage import usage
+from imfast.supervisor.readiness import reasons_against
 from imfast.supervisor.supervisor import Supervisor
 
 __all__ = ["Admin"]
@@ -19,18 +23,24 @@ REPORT_S = 0.5
 
 
 class Admin:
-    """`/healthz`, `/readyz` and `/v1/status`."""
+    """`/healthz`, `/readyz`, `/metrics` and `/v1/status`."""
 
     def __init__(
-        self, supervisor: Supervisor, listener: socket.socket, about: dict[str, Any]
+        self,
+        supervisor: Supervisor,
+        listener: socket.socket,
+        data_directory: Path,
+        about: dict[str, Any],
     ) -> None:
         """`about` is the part of the status that does not change."""
         self._supervisor = supervisor
         self._listener = listener
+        self._data_directory = data_directory
         self._about = about
         application = web.Application()
         application.router.add_get("/healthz", self._healthz)
         application.router.add_get("/readyz", self._readyz)
+        application.router.add_get("/metrics", self._metrics)
         application.router.add_get("/v1/status", self._status)
         self._runner = web.AppRunner(application, access_log=None)
 
@@ -48,18 +58,31 @@ class Admin:
         return web.Response(text="ok\n")
 
     async def _readyz(self, _request: web.Request) -> web.Response:
-        """Clients can connect: take it out of the balancer when this says no."""
-        if self._supervisor.is_ready:
-            return web.Response(text="ready\n")
-        waiting = [slot.server for slot in self._supervisor.slots if slot.state != "ready"]
-        reason = "stopping" if self._supervisor.is_stopping else "waiting for " + ", ".join(waiting)
-        return web.Response(status=503, text=reason + "\n")
+        """Clients are served: take it out of the balancer when this says no."""
+        await self._ask()
+        if reasons := reasons_against(self._supervisor, self._data_directory):
+            return web.Response(status=503, text="\n".join(reasons) + "\n")
+        return web.Response(text="ready\n")
 
-    async def _status(self, _request: web.Request) -> web.Response:
-        # One that does not answer in time shows what it told last.
+    async def _metrics(self, _request: web.Request) -> web.Response:
+        """Numbers for a monitoring system."""
+        await self._ask()
+        slots = self._supervisor.slots
+        workers = [
+            {**slot.status(), "process": usage(slot.process.pid) if slot.process else {}}
+            for slot in slots
+        ]
+        text = exposition(workers, ready=self._supervisor.is_ready)
+        return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE})
+
+    async def _ask(self) -> None:
+        """Has the workers report. One that does not in time shows what it told last."""
         slots = self._supervisor.slots
         with suppress(TimeoutError):
             await asyncio.wait_for(asyncio.gather(*(slot.ask() for slot in slots)), REPORT_S)
+
+    async def _status(self, _request: web.Request) -> web.Response:
+        await self._ask()
         return web.json_response(
             {
                 **self._about,

@@ -85,7 +85,7 @@ async def _serve_admin(opened: Opened, supervisor: Supervisor) -> None:
     await _asked(opened.admin, ADMIN_DELAY_S)
     from imfast.supervisor.admin import Admin
 
-    admin = Admin(supervisor, opened.admin, _about(opened))
+    admin = Admin(supervisor, opened.admin, opened.settings.data_dir, _about(opened))
     try:
         await admin.start()
         await asyncio.Event().wait()

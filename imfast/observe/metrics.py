@@ -1,0 +1,190 @@
+"""The names under which a monitoring system finds the server's numbers: each stands here once.
+
+Written in the text format of Prometheus, version 0.0.4. Numbers are those of `/v1/status`, in bytes
+and seconds. The counters of a worker begin at 0 again when it is replaced, as readers expect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+__all__ = ["CONTENT_TYPE", "METRICS", "Metric", "exposition"]
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric: its name, what it is, and which number of a worker's report it shows."""
+
+    name: str
+    kind: Literal["counter", "gauge"]
+    help: str
+    counters: Mapping[str, str]
+    """The report's name of each number, and the label's value under which it stands."""
+    label: str = ""
+    """What tells several numbers apart; empty where there is one."""
+
+
+def _one(name: str, kind: Literal["counter", "gauge"], counter: str, text: str) -> Metric:
+    return Metric(name, kind, text, {counter: ""})
+
+
+METRICS: Sequence[Metric] = (
+    Metric(
+        "imfast_connections",
+        "gauge",
+        "Connections by what they speak; none: not authenticated, or being closed.",
+        {
+            "websocket_json": "websocket_json",
+            "websocket_proto": "websocket_proto",
+            "websocket_json_deflate": "websocket_json_deflate",
+            "websocket_proto_deflate": "websocket_proto_deflate",
+            "tcp": "tcp",
+            "events": "events",
+            "http": "http",
+            "without_session": "none",
+        },
+        "transport",
+    ),
+    _one("imfast_users", "gauge", "users", "Users with a connection."),
+    _one("imfast_groups", "gauge", "groups", "Groups with a session."),
+    _one("imfast_links", "gauge", "links", "Links to other workers."),
+    _one("imfast_partitions", "gauge", "partitions", "Partitions that are open."),
+    _one("imfast_accepted_total", "counter", "accepted", "Connections accepted."),
+    _one("imfast_accept_pauses_total", "counter", "accept_pauses", "Rests of a listener."),
+    _one("imfast_arrivals_refused_total", "counter", "arrivals_refused", "Connections refused."),
+    _one("imfast_timed_out_total", "counter", "timed_out", "Connections closed for silence."),
+    _one("imfast_requests_total", "counter", "frames_received", "Requests of clients."),
+    _one("imfast_errors_total", "counter", "errors", "Requests answered with an error."),
+    _one("imfast_rate_limited_total", "counter", "rate_limited", "Requests refused for a rate."),
+    _one("imfast_deliveries_total", "counter", "deliveries", "Messages and events delivered."),
+    _one("imfast_sent_bytes_total", "counter", "bytes_sent", "Bytes written to clients."),
+    _one("imfast_writes_total", "counter", "writes", "System calls that wrote a queue."),
+    _one("imfast_slow_consumers_total", "counter", "slow_consumers", "Slow readers closed."),
+    Metric(
+        "imfast_ephemeral_lost_total",
+        "counter",
+        "Ephemeral messages that a slow reader did not get.",
+        {"ephemeral_replaced": "replaced", "ephemeral_dropped": "dropped"},
+        "reason",
+    ),
+    _one("imfast_commands_total", "counter", "commands", "Commands put into batches."),
+    _one("imfast_commits_total", "counter", "commits", "Batches that became durable."),
+    _one("imfast_catch_up_pages_total", "counter", "pages", "Pages of catch-ups served."),
+    _one("imfast_link_frames_total", "counter", "link_frames", "Frames from other workers."),
+    _one("imfast_link_breaks_total", "counter", "link_breaks", "Links that broke."),
+    _one("imfast_rows_bytes", "gauge", "rows_bytes", "Bytes of messages in memory."),
+    _one(
+        "imfast_rows_unarchived_bytes",
+        "gauge",
+        "rows_unarchived_bytes",
+        "Bytes of messages that no archive has yet.",
+    ),
+    _one("imfast_python_ticks_total", "counter", "python_ticks", "Ticks that ran Python code."),
+    Metric(
+        "imfast_queue_full_total",
+        "counter",
+        "Times that a bounded queue or memory was full.",
+        {
+            "inbox_full": "inbox",
+            "rows_full": "rows",
+            "requests_full": "requests",
+            "link_full": "link",
+            "send_queue_full": "send_queue",
+        },
+        "queue",
+    ),
+    Metric(
+        "imfast_contained_faults_total",
+        "counter",
+        "Faults of the server's own that were contained.",
+        {
+            "decoding_panics": "decoding_panic",
+            "fold_panics": "fold_panic",
+            "archive_write_errors": "archive_write",
+            "archive_read_errors": "archive_read",
+            "archive_rebuilds": "archive_rebuild",
+        },
+        "fault",
+    ),
+)
+
+_QUANTILES = {"p50_us": "0.5", "p99_us": "0.99", "max_us": "1"}
+_RECENT = {
+    "commit": "How long batches took of late to become durable; 1 is the longest.",
+    "tick": "How long turns of the engine took of late; 1 is the longest.",
+}
+
+
+def exposition(workers: Iterable[Mapping[str, Any]], *, ready: bool) -> str:
+    """All numbers as text. `workers` are as `/v1/status` shows them, with `process` beside."""
+    workers = list(workers)
+    lines = [*_head("imfast_ready", "gauge", "Whether clients can connect to every worker.")]
+    lines.append(f"imfast_ready {int(ready)}")
+    lines += _per_worker(
+        workers,
+        "imfast_worker_up",
+        "gauge",
+        "Whether the worker serves.",
+        lambda worker: int(worker["state"] == "ready"),
+    )
+    lines += _per_worker(
+        workers,
+        "imfast_worker_restarts_total",
+        "counter",
+        "Times that the worker was replaced.",
+        lambda worker: worker["restarts"],
+    )
+    for name, unit_help in (
+        ("imfast_worker_resident_memory_bytes", "Resident memory of the worker."),
+        ("imfast_worker_cpu_seconds_total", "Processor time of the worker's process."),
+    ):
+        kind = "counter" if name.endswith("_total") else "gauge"
+        key = "resident_bytes" if kind == "gauge" else "cpu_s"
+        lines += _per_worker(
+            workers, name, kind, unit_help, lambda worker, key=key: worker["process"].get(key)
+        )
+    for metric in METRICS:
+        lines += _head(metric.name, metric.kind, metric.help)
+        lines += _samples(metric, workers)
+    for what, text in _RECENT.items():
+        name = f"imfast_recent_{what}_seconds"
+        lines += _head(name, "gauge", text)
+        for worker in workers:
+            for key, quantile in _QUANTILES.items():
+                if key in (found := worker.get(what, {})):
+                    labels = _labels(worker, quantile=quantile)
+                    lines.append(f"{name}{labels} {found[key] / 1e6:.9g}")
+    return "\n".join(lines) + "\n"
+
+
+def _head(name: str, kind: str, text: str) -> Iterator[str]:
+    yield f"# HELP {name} {text}"
+    yield f"# TYPE {name} {kind}"
+
+
+def _samples(metric: Metric, workers: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    for worker in workers:
+        counters = worker.get("counters", {})
+        for counter, value in metric.counters.items():
+            if counter in counters:
+                labels = _labels(worker, **({metric.label: value} if metric.label else {}))
+                yield f"{metric.name}{labels} {counters[counter]}"
+
+
+def _per_worker(
+    workers: Iterable[Mapping[str, Any]], name: str, kind: str, text: str, value: Any
+) -> Iterator[str]:
+    yield from _head(name, kind, text)
+    for worker in workers:
+        if (number := value(worker)) is not None:
+            yield f"{name}{_labels(worker)} {number}"
+
+
+def _labels(worker: Mapping[str, Any], **others: str) -> str:
+    # Names of workers and our own words: nothing in them needs an escape.
+    pairs = {"worker": worker["server"], **others}
+    return "{" + ",".join(f'{name}="{value}"' for name, value in pairs.items()) + "}"
