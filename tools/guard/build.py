@@ -30,13 +30,16 @@ FOLDING = Path(__file__).with_name("count_sequencer.py")
 def counts_of(files: Mapping[str, bytes], target: Path) -> dict[str, float]:
     """Function → instructions per operation of these sources. `target` is cargo's directory.
 
+    Cargo gets another one below it: to it the crates of two revisions of a workspace are the same,
+    and the newer build counts, so that the next build of the tree would take the parent's.
+
     Raises:
         CountError: they do not build, or what they build does not run.
     """
     room = target / "guard"
     source = room / "source"
     materialise(files, source)
-    functions = count_labelled([_build_micro(source, target, room)], room / "callgrind")
+    functions = count_labelled([_build_micro(source, room)], room / "callgrind")
     core = room / "core"
     _run([sys.executable, "core_ext/build.py", str(core)], source)
     python = os.path.realpath(sys.executable)
@@ -58,7 +61,8 @@ def materialise(files: Mapping[str, bytes], folder: Path) -> None:
             file.write_bytes(content)
 
 
-def _build_micro(source: Path, target: Path, room: Path) -> str:
+def _build_micro(source: Path, room: Path) -> str:
+    target = room / "target"
     command = ["cargo", "build", "--quiet", "--release", "-p", "imfast-micro"]
     command += ["--manifest-path", "rust/Cargo.toml", "--target-dir", str(target.absolute())]
     _run(command, source)
