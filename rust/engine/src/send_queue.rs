@@ -332,6 +332,25 @@ impl SendQueue {
         pool: &mut BufferPool,
     ) -> Result<Progress, Errno> {
         while self.bytes > 0 {
+            if let [chunk] = self.chunks.as_slices().0
+                && self.chunks.len() == 1
+            {
+                // What most writes are: without a list of one.
+                let bytes = &chunk.bytes()[self.offset..];
+                let wanted = bytes.len();
+                match socket::send(to, bytes) {
+                    Ok(sent) => {
+                        self.consume(sent, pool);
+                        if sent < wanted {
+                            return Ok(Progress::Blocked);
+                        }
+                    }
+                    Err(Errno::AGAIN) => return Ok(Progress::Blocked),
+                    Err(Errno::INTR) => {}
+                    Err(error) => return Err(error),
+                }
+                continue;
+            }
             let mut slices = [IoSlice::new(&[]); IOVECS];
             let mut count = 0;
             let mut wanted = 0;
