@@ -49,13 +49,14 @@ impl Query {
                 after,
                 limit,
             } => {
-                // Seqs start at 1, so 0 can stand for "not given" after adding one.
+                // 0 stands for "not given" after adding one. No seq is so large that the last number
+                // could not stand for the one before it.
                 (
                     1,
                     conversation.as_str(),
                     "",
-                    before.map_or(0, |n| n + 1),
-                    after.map_or(0, |n| n + 1),
+                    before.map_or(0, |n| n.saturating_add(1)),
+                    after.map_or(0, |n| n.saturating_add(1)),
                     *limit,
                 )
             }
@@ -280,6 +281,33 @@ mod tests {
             let mut bytes = Vec::new();
             query.encode(&mut bytes);
             assert_eq!(Query::decode(&bytes), Ok(query));
+        }
+    }
+
+    #[test]
+    fn the_largest_seq_of_a_query_stays_a_seq() {
+        for (before, after) in [(Some(u64::MAX), None), (None, Some(u64::MAX))] {
+            let query = Query {
+                tenant: "default".into(),
+                user: "alice".into(),
+                kind: QueryKind::History {
+                    conversation: "g.a".into(),
+                    before,
+                    after,
+                    limit: 5,
+                },
+            };
+            let mut bytes = Vec::new();
+            query.encode(&mut bytes);
+            let Ok(Query {
+                kind: QueryKind::History { before, after, .. },
+                ..
+            }) = Query::decode(&bytes)
+            else {
+                panic!("another query")
+            };
+            assert_eq!(before.or(after), Some(u64::MAX - 1));
+            assert!(before.is_none() || after.is_none());
         }
     }
 
