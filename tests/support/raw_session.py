@@ -160,13 +160,25 @@ class RawSession:
 
     async def answer(self, number: int) -> Frame:
         """Read until the answer to a request; pushes are dropped."""
+        return (await self.until_answer(number))[-1]
+
+    async def next_frames(self) -> list[Frame]:
+        """Read what comes next."""
         async with asyncio.timeout(10):
-            while True:
+            while not self._frames:
+                assert await self._receive(), f"ended with {self._ending}"
+        frames, self._frames = self._frames, []
+        return frames
+
+    async def until_answer(self, number: int) -> list[Frame]:
+        """Read up to the answer to a request, which is the last frame returned."""
+        frames: list[Frame] = []
+        async with asyncio.timeout(10):
+            while not frames or frames[-1].get("id") != number:
                 while not self._frames:
                     assert await self._receive(), f"ended with {self._ending}, not answered"
-                frame = self._frames.pop(0)
-                if frame.get("id") == number:
-                    return frame
+                frames.append(self._frames.pop(0))
+        return frames
 
     async def ending(self, *, timeout: float = 10) -> Ending:
         """Wait for the server to end the connection."""

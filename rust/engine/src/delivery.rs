@@ -74,7 +74,7 @@ impl<'a> Arrival<'a> {
         Ok(arrival)
     }
 
-    fn frame(&self) -> ServerFrame<'a> {
+    pub(crate) fn frame(&self) -> ServerFrame<'a> {
         let row = if self.event {
             Row::Event(self.row)
         } else {
@@ -126,9 +126,19 @@ impl Engine {
         frame: &ServerFrame<'_>,
         exclude: Option<Handle>,
     ) {
-        let Some(user) = self.find_user(arrival.tenant, user) else {
-            return;
-        };
+        if let Some(user) = self.find_user(arrival.tenant, user) {
+            self.push_to_sessions(arrival, user, frame, exclude);
+        }
+    }
+
+    /// As [`Self::push_to_user`], for a user by its index here.
+    pub(crate) fn push_to_sessions(
+        &mut self,
+        arrival: &Arrival<'_>,
+        user: u32,
+        frame: &ServerFrame<'_>,
+        exclude: Option<Handle>,
+    ) {
         // By index: pushing changes connections, never a user's list of them.
         let mut at = 0;
         while let Some(&slot) = self.users.get(user).and_then(|u| u.sessions.get(at)) {
@@ -139,7 +149,7 @@ impl Engine {
         }
     }
 
-    fn find_user(&mut self, tenant: &str, user: &str) -> Option<u32> {
+    pub(crate) fn find_user(&mut self, tenant: &str, user: &str) -> Option<u32> {
         self.key_buffer.clear();
         self.key_buffer.push_str(tenant);
         self.key_buffer.push('\0');

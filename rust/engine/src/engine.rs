@@ -6,6 +6,7 @@
 
 use crate::accept::Listener;
 use crate::arrivals::Arrival;
+use crate::burst::Burst;
 use crate::config::EngineConfig;
 use crate::connection::NONE;
 use crate::crash::{self, Event};
@@ -104,6 +105,7 @@ pub struct Engine {
     ready: Vec<Ready>,
     pub(crate) buffer: Vec<u8>,
     pub(crate) output: Vec<u8>,
+    pub(crate) burst: Burst,
     pub(crate) inflater: Inflater,
     clock: Clock,
     pub(crate) faults: Faults,
@@ -189,6 +191,7 @@ impl Engine {
             ready: Vec::new(),
             buffer: vec![0; (256 * 1024).max(frame_bytes * 2 + 1024)],
             output: Vec::new(),
+            burst: Burst::default(),
             inflater: Inflater::default(),
             faults: Faults::default(),
             decoding: false,

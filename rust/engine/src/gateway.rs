@@ -34,6 +34,12 @@ impl Engine {
         {
             return Err((&codes::KEY_EXPIRED, Cow::Borrowed("")));
         }
+        if send.ephemeral
+            && let Target::User(peer) = &send.to
+            && self.send_again(handle, frame, peer, send)
+        {
+            return Ok(());
+        }
         let Some(user) = self.user_of(handle.slot) else {
             return Err((&codes::NOT_CONNECTED, Cow::Borrowed("")));
         };
@@ -51,6 +57,12 @@ impl Engine {
             }
         };
         let here = self.owns(partition);
+        if send.ephemeral
+            && let Some(known) = &known
+            && self.send_first(handle, frame, known, send)
+        {
+            return Ok(());
+        }
         if send.ephemeral && here {
             let sender = Sender {
                 worker: self.config.worker,

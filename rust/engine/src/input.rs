@@ -68,6 +68,7 @@ impl Engine {
     /// Runs `work` for one connection. A panic in what is that connection's alone (see
     /// [`Engine::decoding`]) closes it; any other goes on, for what it left half done is shared.
     pub(crate) fn for_connection(&mut self, handle: Handle, work: impl FnOnce(&mut Self)) {
+        self.burst.end();
         let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(self))) else {
             return;
         };
@@ -139,6 +140,7 @@ impl Engine {
                     bytes: payload,
                 } => {
                     at += consumed;
+                    self.burst.more = at < end;
                     match self.message(handle, encoding, payload) {
                         Flow::Next => {}
                         Flow::Hold => break,

@@ -6,6 +6,7 @@ mod answers;
 mod archiving;
 mod arrivals;
 mod attach;
+mod burst;
 mod commands;
 mod config;
 mod connection;
