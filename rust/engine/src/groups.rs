@@ -357,6 +357,9 @@ fn schedule(entry: &mut LocalGroup, group: u32, active: &mut VecDeque<u32>) {
 
 fn seal(entry: &mut LocalGroup) {
     let run = std::mem::take(&mut entry.open);
+    if entry.subscribers.is_empty() {
+        return; // all to whom it was to go have left, and a job without an end would have none
+    }
     entry.round.push(Job::new(run, entry.subscribers.len()));
 }
 

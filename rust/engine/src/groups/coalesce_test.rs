@@ -122,6 +122,37 @@ fn frames_of_a_tick_are_one_write_and_encoded_once_for_all_subscribers() {
 }
 
 #[test]
+fn frames_that_lost_all_their_subscribers_hold_up_nobody() {
+    let mut fixture = Fixture::new(Coalesce::Within(5), 3);
+    fixture.append(1);
+    let slots: Vec<u32> = (fixture.io.connections.iter())
+        .map(|(slot, _)| slot)
+        .collect();
+    let Fixture { io, groups, .. } = &mut fixture;
+    for slot in &slots {
+        groups.unsubscribe(io, 0, *slot, false);
+    }
+    for slot in &slots {
+        groups.subscribe(io, 0, *slot);
+    }
+    // With a vacated place nothing joins what is under way.
+    groups.unsubscribe(io, 0, slots[0], false);
+    fixture.append(2);
+    let mut slices = 0;
+    while fixture.slice(100, || false) {
+        slices += 1;
+        assert!(slices < 10, "a job has no end");
+    }
+    let mut written = fixture.written();
+    fixture.slice(105, || false);
+    for (sizes, more) in written.iter_mut().zip(fixture.written()) {
+        sizes.extend(more);
+    }
+    let one = vec![frame_bytes()];
+    assert_eq!(written, [vec![], one.clone(), one]);
+}
+
+#[test]
 fn without_coalescing_each_frame_is_a_write() {
     let mut fixture = Fixture::new(Coalesce::Never, 3);
     for position in 1..=4 {

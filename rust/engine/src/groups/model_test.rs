@@ -118,6 +118,19 @@ fn run(seed: u64) {
     };
     for number in 0..STEPS as u64 {
         let which = random.below(GROUPS);
+        // Connections that break: without what they were not given yet, at times all of them.
+        let breaking = match random.below(200) {
+            0 => CLIENTS,
+            1..=10 => 1,
+            _ => 0,
+        };
+        for _ in 0..breaking {
+            let client = clients.remove(0);
+            for group in (0..GROUPS).filter(|group| client.subscribed[*group]) {
+                groups.unsubscribe(&mut io, ids[group], client.slot, false);
+            }
+            clients.push(connect(&mut io));
+        }
         let client = &mut clients[random.below(CLIENTS)];
         match random.below(10) {
             0..=2 => {
