@@ -45,6 +45,8 @@ KINDS = (
     "noise of a user",
     "half a message of a user",
 )
+# What is answered, if anything, is in the language that the server took it for: often HTTP.
+BARE = ("noise at once", "half a greeting")
 USER = "noisy"
 
 
@@ -52,7 +54,7 @@ async def speak(server: Server, fate: random.Random, kind: str) -> RawSession:
     """Connect, and write garbage of a kind."""
     transport = fate.choice(TRANSPORTS)
     noise = fate.randbytes(fate.randrange(1, 2048))
-    if kind in ("noise at once", "half a greeting"):
+    if kind in BARE:
         session = await RawSession.bare(server, transport)
         greeting = session.head(1000) if transport == "tcp" else GREETING
         half = greeting[: fate.randrange(len(greeting))]
@@ -83,6 +85,7 @@ async def speak(server: Server, fate: random.Random, kind: str) -> RawSession:
 async def come_and_go(server: Server, fate: random.Random) -> None:
     """One connection, ended by us or by the server."""
     kind = fate.choice(KINDS)
+    is_bare = kind in BARE
     with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
         session = await speak(server, fate, kind)
         match fate.randrange(8):
@@ -91,10 +94,11 @@ async def come_and_go(server: Server, fate: random.Random) -> None:
             case 3 | 4:
                 session.close()
             case 5 if not kind.endswith("user"):
-                await session.ending()  # at the latest when the time to authenticate is over
+                # At the latest when the time to authenticate is over.
+                await (session.silence() if is_bare else session.ending())
             case _:
                 session.finish()
-                await session.ending()
+                await (session.silence() if is_bare else session.ending())
         session.close()
 
 

@@ -23,6 +23,8 @@ from imfast.limits import (
     HEADERS,
     HEADERS_BYTES,
     HTTP_HEAD_BYTES,
+    HTTP_REQUEST_MS,
+    HTTP_TARGET_BYTES,
     ID_BYTES,
     KEY_BYTES,
     LIMITS,
@@ -30,6 +32,7 @@ from imfast.limits import (
     TOKEN_BYTES,
     TTL_MS,
 )
+from tests.support.raw_http import RawHttp, post
 from tests.support.raw_session import TRANSPORTS, Frame, HandshakeRefusedError, RawSession
 from tests.support.server import Server
 
@@ -40,7 +43,8 @@ AUTHENTICATE_S, HEARTBEAT_S = 1.0, 1.0
 
 Edge = Callable[[Server, str], Awaitable[None]]
 EDGES: dict[str, Edge] = {}
-TIMES = ("authenticate_ms", "heartbeat_ms")
+# Those of the server whose other limits are the usual ones: a long target needs a long head.
+USUAL = ("authenticate_ms", "heartbeat_ms", "http_request_ms", "http_target_bytes")
 
 
 def edge(name: str) -> Callable[[Edge], Edge]:
@@ -87,15 +91,17 @@ def test_every_limit_has_a_row() -> None:
 
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("transport", TRANSPORTS)
-@pytest.mark.parametrize("name", sorted(LIMITS.keys() - set(TIMES)))
+@pytest.mark.parametrize("name", sorted(LIMITS.keys() - set(USUAL)))
 async def test_limit_holds_at_its_edge(narrow: Server, name: str, transport: str) -> None:
     await EDGES[name](narrow, transport)
 
 
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("transport", TRANSPORTS)
-@pytest.mark.parametrize("name", TIMES)
-async def test_time_limit_holds_at_its_edge(impatient: Server, name: str, transport: str) -> None:
+@pytest.mark.parametrize("name", USUAL)
+async def test_limit_of_an_impatient_server_holds_at_its_edge(
+    impatient: Server, name: str, transport: str
+) -> None:
     await EDGES[name](impatient, transport)
 
 
@@ -192,6 +198,18 @@ async def http_head_bytes(server: Server, transport: str) -> None:
     with pytest.raises(HandshakeRefusedError) as refused:
         await RawSession.open(server, transport, head_bytes=HEAD + 1)
     assert refused.value.status == 431
+
+
+@edge("http_target_bytes")
+async def http_target_bytes(server: Server, transport: str) -> None:
+    if transport != "json":
+        return  # a request over HTTP, whatever else the port serves
+    async with await RawHttp.open(server) as connection:
+        for over in (-1, 0, 1):
+            size = HTTP_TARGET_BYTES.default + over
+            target = "/healthz?" + "x" * (size - len("/healthz?"))
+            connection.write(f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            assert (await connection.answer()).status == (414 if over > 0 else 200)
 
 
 @edge("id_bytes")
@@ -398,3 +416,22 @@ async def heartbeat_ms(server: Server, transport: str) -> None:
         assert ending.code_name(transport) == code
         assert HEARTBEAT_S * 2 <= passed_s <= HEARTBEAT_S * 2 + 4
         assert heard - began < HEARTBEAT_S * 2
+
+
+@edge("http_request_ms")
+async def http_request_ms(server: Server, transport: str) -> None:
+    if transport != "json":
+        return  # a request over HTTP, whatever else the port serves
+    limit_s = HTTP_REQUEST_MS.default / 1000
+    request = post("ping", {}, await server.token("slow"))
+    async with await RawHttp.open(server) as connection:
+        connection.write(request)
+        assert (await connection.answer()).status == 200
+        for late, status in ((False, 200), (True, 408)):
+            began = time.monotonic()
+            connection.write(request[:-1])
+            if not late:
+                await asyncio.sleep(limit_s * 0.9 - 0.5)
+                connection.write(request[-1:])
+            assert (await connection.answer()).status == status
+            assert not late or limit_s <= time.monotonic() - began <= limit_s + 3

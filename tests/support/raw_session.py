@@ -187,6 +187,12 @@ class RawSession:
                 pass
         return Ending(self._ending, self._frames)
 
+    async def silence(self, *, timeout: float = 10) -> None:
+        """Wait for the server to end the connection, whatever it says before."""
+        async with asyncio.timeout(timeout):
+            while await self._reader.read(4096):
+                pass
+
     async def ended(self) -> bool:
         """Whether the server has ended the connection; waits for its answer to a ping if not."""
         try:
