@@ -85,20 +85,19 @@ async def speak(server: Server, fate: random.Random, kind: str) -> RawSession:
 async def come_and_go(server: Server, fate: random.Random) -> None:
     """One connection, ended by us or by the server."""
     kind = fate.choice(KINDS)
-    is_bare = kind in BARE
     with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
         session = await speak(server, fate, kind)
+        over = session.silence if kind in BARE else session.ending
         match fate.randrange(8):
             case 0 | 1 | 2:
                 session.abort()
             case 3 | 4:
                 session.close()
             case 5 if not kind.endswith("user"):
-                # At the latest when the time to authenticate is over.
-                await (session.silence() if is_bare else session.ending())
+                await over()  # at the latest when the time to authenticate is over
             case _:
                 session.finish()
-                await (session.silence() if is_bare else session.ending())
+                await over()
         session.close()
 
 

@@ -12,7 +12,7 @@ use crate::engine::Engine;
 use crate::origin::Waiter;
 use crate::query::{From, Page, Query, QueryKind};
 use crate::slab::Handle;
-use crate::users::scoped;
+use crate::users::{scoped, unscoped};
 use imfast_faults::{Fault, on};
 use imfast_session::Encoding;
 use imfast_wire::frames::server::{Row, ServerBody, ServerFrame};
@@ -229,7 +229,7 @@ impl Engine {
         let group = if let Some(group) = self.groups.find(key) {
             group
         } else {
-            let (tenant, conversation) = key.split_once('\0').unwrap_or(("", key));
+            let (tenant, conversation) = unscoped(key);
             let route = self
                 .routes
                 .group_key(tenant.as_bytes(), conversation.as_bytes());

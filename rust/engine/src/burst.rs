@@ -8,15 +8,16 @@
 use crate::connection::NONE;
 use crate::delivery::Arrival;
 use crate::engine::Engine;
+use crate::ephemeral::unnumbered;
 use crate::origin::Sender;
 use crate::peers::Peer;
 use crate::slab::Handle;
+use crate::users::unscoped;
 use imfast_partition::Who;
 use imfast_session::Encoding;
 use imfast_wire::frames::client::Send;
 use imfast_wire::frames::row::write_row_prefix;
-use imfast_wire::frames::server::{ServerBody, ServerFrame};
-use std::borrow::Cow;
+use imfast_wire::frames::server::ServerFrame;
 use std::rc::Rc;
 
 /// The read that is being worked off.
@@ -79,7 +80,7 @@ impl Engine {
         if !self.burst.more {
             return false;
         }
-        let (tenant, user) = known.user.split_once('\0').unwrap_or(("", &known.user));
+        let (tenant, user) = unscoped(&known.user);
         let who = Who {
             tenant: tenant.as_bytes(),
             user,
@@ -123,7 +124,7 @@ impl Engine {
 
     fn send_on(&mut self, way: &Way, frame: u64, send: &Send<'_>) {
         let (known, handle) = (&*way.known, way.from);
-        let (tenant, user) = known.user.split_once('\0').unwrap_or(("", &known.user));
+        let (tenant, user) = unscoped(&known.user);
         let mut row = self.io.pool.take();
         row.extend_from_slice(&self.burst.prefix);
         send.write_content(&mut row);
@@ -151,15 +152,7 @@ impl Engine {
             connection.is_some_and(crate::connection::Connection::open)
         };
         if frame != 0 && open(handle) {
-            let body = ServerBody::Sent {
-                conversation: Cow::Borrowed(&known.conversation),
-                seq: 0,
-                message_id: 0,
-                partition: known.partition,
-                position: 0,
-                timestamp_ms: self.wall_ms,
-                duplicate: false,
-            };
+            let body = unnumbered(&known.conversation, known.partition, self.wall_ms);
             self.io.push(handle.slot, &ServerFrame { id: frame, body });
         }
     }

@@ -82,16 +82,21 @@ impl Engine {
         }
         self.ephemeral_over_links(mask & !here, &arrival, sender);
         self.io.pool.give(row);
-        let body = ServerBody::Sent {
-            conversation: Cow::Borrowed(conversation),
-            seq: 0,
-            message_id: 0,
-            partition,
-            position: 0,
-            timestamp_ms,
-            duplicate: false,
-        };
+        let body = unnumbered(conversation, partition, timestamp_ms);
         self.answer(partition, origin, body);
+    }
+}
+
+/// The answer to a message that is neither stored nor numbered.
+pub(crate) fn unnumbered(conversation: &str, partition: u16, timestamp_ms: u64) -> ServerBody<'_> {
+    ServerBody::Sent {
+        conversation: Cow::Borrowed(conversation),
+        seq: 0,
+        message_id: 0,
+        partition,
+        position: 0,
+        timestamp_ms,
+        duplicate: false,
     }
 }
 

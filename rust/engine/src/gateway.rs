@@ -10,6 +10,7 @@ use crate::origin::{Origin, Sender, Waiter};
 use crate::peers::Peer;
 use crate::query::{Query, QueryKind};
 use crate::slab::Handle;
+use crate::users::unscoped;
 use imfast_partition::Incoming;
 use imfast_session::Encoding;
 use imfast_wire::frames::check::Refusal;
@@ -44,7 +45,7 @@ impl Engine {
             return Err((&codes::NOT_CONNECTED, Cow::Borrowed("")));
         };
         let user_key = Rc::clone(&user.key);
-        let (tenant, user) = user_key.split_once('\0').unwrap_or(("", &user_key));
+        let (tenant, user) = unscoped(&user_key);
         let known = match &send.to {
             Target::User(peer) => Some(self.way_to(&user_key, peer)),
             Target::Group(_) | Target::Conversation(_) => None,
@@ -114,7 +115,7 @@ impl Engine {
         if let Some(known) = self.peers.find(user_key, peer) {
             return known;
         }
-        let (tenant, user) = user_key.split_once('\0').unwrap_or(("", user_key));
+        let (tenant, user) = unscoped(user_key);
         let conversation = id::direct_conversation(tenant, user, peer);
         let route = |name: &str| self.routes.user_key(tenant.as_bytes(), name.as_bytes());
         self.peers.remember(Peer {

@@ -20,11 +20,11 @@ pub(crate) struct LocalUser {
 
 impl LocalUser {
     pub(crate) fn tenant(&self) -> &str {
-        self.key.split_once('\0').map_or("", |(tenant, _)| tenant)
+        unscoped(&self.key).0
     }
 
     pub(crate) fn name(&self) -> &str {
-        self.key.split_once('\0').map_or("", |(_, name)| name)
+        unscoped(&self.key).1
     }
 }
 
@@ -42,6 +42,11 @@ pub(crate) fn scoped(tenant: &str, id: &str) -> String {
     key.push('\0');
     key.push_str(id);
     key
+}
+
+/// Tenant and id of a key that [`scoped`] made.
+pub(crate) fn unscoped(key: &str) -> (&str, &str) {
+    key.split_once('\0').unwrap_or(("", key))
 }
 
 impl Users {
