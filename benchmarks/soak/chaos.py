@@ -1,7 +1,8 @@
 """`python -m benchmarks.soak.chaos`: kills at random moments, also while a server recovers.
 
 A round is a new server under load for a while, killed again and again, and checked in the end by
-the generator's `verify`. Rounds go on until there were as many kills as wanted; totals are kept in
+the generator's `verify`. Some rounds have a small disk, which is full at times, also while others
+are killed. Rounds go on until there were as many kills as wanted; totals are kept in
 a file, so that a run may be stopped and gone on with. The first round that finds something ends
 the run with 1, and its seed, its server's log and its data stay where they are.
 """
@@ -18,12 +19,14 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmarks.soak.load import Load
 from benchmarks.soak.service import Service
+from benchmarks.soak.small_disk import CannotMountError, SmallDisk
 
 __all__ = ["Round", "play"]
 
@@ -36,6 +39,14 @@ KINDS = (
     *("a pause", "whoever is there"),
 )
 PAUSE_SECONDS = (0.05, 4.0)
+# Of the rounds: the data directory on a disk of this size, in log files short enough that new ones
+# are wanted while it is full.
+SMALL_DISK_SHARE = 0.3
+SMALL_DISK_MEBIBYTES = 128
+SMALL_DISK_FLAGS = ("--segment-bytes", "1MiB")
+# Of the strikes of such a round.
+FULL_SHARE = 0.3
+FULL_SECONDS = (0.2, 6.0)
 # Between a server that is ready again and the next kill.
 CALM_SECONDS = (0.0, 1.0)
 # Some kills do not wait for that.
@@ -43,7 +54,7 @@ HURRY_SHARE = 0.25
 HURRY_SECONDS = 0.4
 # A worker that dies early again and again is started again after a while only.
 READY_SECONDS = 30.0
-ADDED = ("sent", "acknowledged", "delivered", "again", "breaks", "history_rows")
+ADDED = ("sent", "acknowledged", "delivered", "again", "refused", "breaks", "history_rows")
 BROKEN = ("lost", "repeated", "reordered", "skipped", "duplicated", "conflicting")
 
 
@@ -53,6 +64,10 @@ class Round:
 
     seed: int
     kills: Counter[str] = field(default_factory=Counter)
+    small_disks: int = 0
+    """1: its data was on one."""
+    full_disks: int = 0
+    """How often that was full."""
     result: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -67,25 +82,48 @@ async def play(
     """Play one round in a new directory."""
     fate = random.Random(seed)
     done = Round(seed)
-    service = Service(directory, "--partitions", str(PARTITIONS), workers=WORKERS)
-    async with service:
+    flags = ["--partitions", str(PARTITIONS)]
+    async with AsyncExitStack() as stack:
+        disk = small_disk(stack, directory, fate)
+        if disk is not None:
+            flags += SMALL_DISK_FLAGS
+            done.small_disks = 1
+        service = await stack.enter_async_context(Service(directory, *flags, workers=WORKERS))
         load = Load(
             service, connections=connections, rate=rate, seconds=seconds, transport=transport
         )
-        async with load:
-            until = time.monotonic() + seconds
-            while True:
-                await asyncio.sleep(fate.uniform(*CALM_SECONDS))
-                if time.monotonic() >= until:
-                    break
-                kind = await strike(service, fate)
-                done.kills[kind] += 1
-                if fate.random() < HURRY_SHARE:
-                    await asyncio.sleep(fate.uniform(0.0, HURRY_SECONDS))
-                else:
-                    await settle(service)
-            done.result = await load.finish()
+        await stack.enter_async_context(load)
+        until = time.monotonic() + seconds
+        while True:
+            await asyncio.sleep(fate.uniform(*CALM_SECONDS))
+            if time.monotonic() >= until:
+                break
+            if disk is not None and not disk.is_full and fate.random() < FULL_SHARE:
+                disk.fill_for(fate.uniform(*FULL_SECONDS))
+                done.full_disks += 1
+            kind = await strike(service, fate)
+            done.kills[kind] += 1
+            if fate.random() < HURRY_SHARE:
+                await asyncio.sleep(fate.uniform(0.0, HURRY_SECONDS))
+            else:
+                await settle(service)
+        done.result = await load.finish()
+        if disk is not None and done.is_wrong:
+            # The disk goes with the round.
+            shutil.copytree(service.data, directory / "data-found")
     return done
+
+
+def small_disk(stack: AsyncExitStack, directory: Path, fate: random.Random) -> SmallDisk | None:
+    """Mount one for the data of some rounds; None for the others, and where nobody may mount."""
+    if fate.random() >= SMALL_DISK_SHARE:
+        return None
+    disk = SmallDisk(directory / "data", mebibytes=SMALL_DISK_MEBIBYTES)
+    try:
+        return stack.enter_context(disk)
+    except CannotMountError as error:
+        print(f"no full disks: {error}", file=sys.stderr)
+        return None
 
 
 async def settle(service: Service) -> None:
@@ -155,6 +193,8 @@ def add(totals: dict[str, Any], done: Round) -> None:
     totals["kills"] = dict(sorted(kills.items()))
     totals["kills_in_all"] = kills.total()
     totals["rounds"] = totals.get("rounds", 0) + 1
+    totals["small_disks"] = totals.get("small_disks", 0) + done.small_disks
+    totals["full_disks"] = totals.get("full_disks", 0) + done.full_disks
     for name in (*ADDED, *BROKEN):
         totals[name] = totals.get(name, 0) + done.result[name]
     longest = done.result.get("outages", {}).get("max_us", 0.0) / 1e6

@@ -3,53 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from benchmarks.soak.small_disk import CannotMountError, SmallDisk
 from tests.support.ledger import Ledger
 from tests.support.plain_client import Frame, PlainClient, body_of
 from tests.support.server import Server
 
 DISK_MEBIBYTES = 96
-FILLER_CHUNK = 1 << 20
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
     """A file system of its own that is soon full."""
-    directory = tmp_path / "disk"
-    directory.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={DISK_MEBIBYTES}m", "tmpfs", str(directory)],
-        capture_output=True,
-        text=True,
-    )
-    if mounted.returncode != 0:
-        pytest.skip(f"NOT CHECKED what a full disk does: cannot mount: {mounted.stderr.strip()}")
-    yield directory
-    subprocess.run(["umount", "--lazy", str(directory)], check=True)
-
-
-def fill(file: Path) -> None:
-    """Take all room that is left."""
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    size = FILLER_CHUNK
-    while size:
+    with ExitStack() as stack:
         try:
-            os.write(descriptor, bytes(size))
-        except OSError:
-            size //= 2
-    os.close(descriptor)
+            disk = stack.enter_context(SmallDisk(tmp_path / "disk", mebibytes=DISK_MEBIBYTES))
+        except CannotMountError as error:
+            pytest.skip(f"NOT CHECKED what a full disk does: {error}")
+        yield disk
 
 
 @pytest.mark.timeout(120)
-async def test_full_disk_fails_sends_and_nothing_else(small_disk: Path) -> None:
-    filler = small_disk / "filler"
-    server = Server(small_disk)
+async def test_full_disk_fails_sends_and_nothing_else(small_disk: SmallDisk) -> None:
+    server = Server(small_disk.directory)
     ledger = Ledger()
     async with server, await PlainClient.connect(server, "alice") as alice:
         receivers = [f"bob-{number}" for number in range(8)]
@@ -62,7 +43,7 @@ async def test_full_disk_fails_sends_and_nothing_else(small_disk: Path) -> None:
         assert ledger.acknowledged == len(tos)
         conversations = [one.sent["conversation"] for one in first if one.sent is not None]
 
-        fill(filler)
+        small_disk.fill()
         refused = None
         # Room that was set aside for the log is used up before the disk's end is felt.
         for number in range(20_000):
@@ -79,7 +60,7 @@ async def test_full_disk_fails_sends_and_nothing_else(small_disk: Path) -> None:
             assert await alice.history(conversation), "reads go on"
         await alice.request("ping", {})
 
-        filler.unlink()
+        small_disk.free()
         for to in tos:
             assert (await retry_until_stored(ledger, alice, to))["seq"] > 1
         histories = {
