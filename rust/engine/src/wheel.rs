@@ -1,24 +1,34 @@
-//! Time-outs of connections: one byte each, swept once per unit.
+//! Time-outs of connections: two bytes each, swept once per unit.
 //!
-//! A byte holds the unit (modulo 255, plus one) in which the connection is due; 0 means never.
-//! A sweep reads the bytes in one pass, a million of them in well under a millisecond, so an
+//! A mark holds the unit (modulo 65,535, plus one) in which the connection is due; 0 means never.
+//! A sweep reads the marks in one pass, a million of them in well under a millisecond, so an
 //! idle connection needs neither a timer object nor a place in a heap.
 
-/// Longest delay, in units, that a byte can tell from "already due".
-pub(crate) const MAX_DELAY: u32 = 250;
+/// Longest delay, in units, that a mark can tell from "already due".
+pub(crate) const MAX_DELAY: u32 = 65_000;
 
-/// Units that a byte tells apart.
-const TURN: u32 = 255;
+/// Units that a mark tells apart.
+const TURN: u32 = u16::MAX as u32;
+
+/// Units from the one that has mark `first` until the next one that has mark `due`.
+fn distance(first: u16, due: u16) -> u32 {
+    let (first, due) = (u32::from(first), u32::from(due));
+    if due >= first {
+        due - first
+    } else {
+        due + TURN - first
+    }
+}
 
 /// Due times by slot. One unit is whatever the caller sweeps by.
 #[derive(Default)]
 pub(crate) struct Wheel {
-    due: Vec<u8>,
+    due: Vec<u16>,
     swept: u32,
 }
 
-fn mark(unit: u32) -> u8 {
-    (unit % TURN) as u8 + 1
+fn mark(unit: u32) -> u16 {
+    (unit % TURN) as u16 + 1
 }
 
 impl Wheel {
@@ -28,14 +38,14 @@ impl Wheel {
         if slot >= self.due.len() {
             self.due.resize(slot + 1, 0);
         }
-        // While a sweep is late, a byte tells less from "already due": rather early than at once.
+        // While a sweep is late, a mark tells less from "already due": rather early than at once.
         let due = (now + delay.clamp(1, MAX_DELAY)).min(self.swept + TURN - 1);
         self.due[slot] = mark(due);
     }
 
     pub(crate) fn clear(&mut self, slot: u32) {
-        if let Some(byte) = self.due.get_mut(slot as usize) {
-            *byte = 0;
+        if let Some(mark) = self.due.get_mut(slot as usize) {
+            *mark = 0;
         }
     }
 
@@ -43,13 +53,14 @@ impl Wheel {
     pub(crate) fn sweep(&mut self, now: u32, out: &mut Vec<u32>) {
         // After a pause longer than a turn of the wheel one turn finds everything.
         let from = self.swept.max(now.saturating_sub(TURN - 1));
-        for unit in from..now {
-            let wanted = mark(unit + 1);
-            for (slot, byte) in self.due.iter_mut().enumerate() {
-                if *byte == wanted {
-                    *byte = 0;
-                    out.push(slot as u32);
-                }
+        let (first, span) = (mark(from + 1), now.saturating_sub(from));
+        if span == 0 {
+            return;
+        }
+        for (slot, due) in self.due.iter_mut().enumerate() {
+            if *due != 0 && distance(first, *due) < span {
+                *due = 0;
+                out.push(slot as u32);
             }
         }
         self.swept = now;
@@ -77,8 +88,8 @@ mod tests {
 
     #[test]
     fn the_longest_delay_survives_the_turn_of_the_wheel() {
-        let mut wheel = Wheel::default();
-        for start in [0, 100, 254, 255, 1000] {
+        for start in [0, 100, 1000, TURN - 1, TURN, 3 * TURN] {
+            let mut wheel = Wheel::default();
             due(&mut wheel, start);
             wheel.set(1, start, MAX_DELAY);
             assert_eq!(due(&mut wheel, start + MAX_DELAY - 1), [0; 0]);
@@ -87,8 +98,17 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_heartbeat_is_not_cut_short() {
+        let longest = (imfast_wire::frames::limits::HEARTBEAT_MS.max / 1000) as u32;
+        let mut wheel = Wheel::default();
+        wheel.set(1, 0, longest);
+        assert_eq!(due(&mut wheel, longest - 1), [0; 0]);
+        assert_eq!(due(&mut wheel, longest), [1]);
+    }
+
+    #[test]
     fn what_is_set_while_a_sweep_is_late_is_not_due_at_once() {
-        for late in [1, 4, 5, 6, 30, 200] {
+        for late in [1, 4, 5, 6, 30, 200, 535] {
             let mut wheel = Wheel::default();
             due(&mut wheel, 1000);
             let now = 1000 + late;

@@ -6,7 +6,7 @@ use imfast_engine::fuzzing::Timeouts;
 use libfuzzer_sys::fuzz_target;
 use std::collections::BTreeMap;
 
-const DELAY_MAX: u32 = 250;
+const DELAY_MAX: u32 = 65_000;
 
 #[derive(Arbitrary, Debug)]
 enum Operation {
