@@ -16,6 +16,7 @@ _COMMANDS = {
     "data": "Verify, inspect, back up or restore a data directory.",
     "dev-echo": "Echo WebSocket messages, for conformance suites.",
     "doctor": "Look at this machine: what is wrong with it, and how much it can hold.",
+    "reload": "Let a running server take new configuration and newly installed code.",
     "send": "Send one message.",
     "serve": "Run the server.",
     "tail": "Print messages as they arrive.",

@@ -12,7 +12,10 @@ import click
 from imfast.cli.config_options import config_flags, load_flags
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from imfast.config.load import Loaded
+    from imfast.config.schema import Settings
     from imfast.supervisor.opened import Opened
     from imfast.supervisor.zygote import Zygote
 
@@ -39,12 +42,15 @@ def command(zygote: Zygote | None, /, **flags: Any) -> None:
     from imfast.supervisor.opened import open_server
     from imfast.supervisor.zygote import Zygote
 
+    given = dict(flags)
     loaded = load_flags(flags)
+    # Until a reload can be done: whoever finds this server by its lock may ask for one already.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with open_server(loaded.settings, zygote or Zygote()) as opened:
-        sys.exit(_serve(loaded, opened))
+        sys.exit(_serve(loaded, opened, lambda: load_flags(dict(given)).settings))
 
 
-def _serve(loaded: Loaded, opened: Opened) -> int:
+def _serve(loaded: Loaded, opened: Opened, load: Callable[[], Settings]) -> int:
     first = opened.first_workers()
 
     # All of these are loaded while the workers start; see imfast.supervisor.opened.
@@ -65,7 +71,7 @@ def _serve(loaded: Loaded, opened: Opened) -> int:
         structlog.get_logger(__name__).warning("environment_variable_is_no_option", name=name)
 
     async def serve() -> int:
-        status = await run_server(opened, first, announce=announce)
+        status = await run_server(opened, first, announce=announce, load=load)
         # The loop takes its handlers away when it closes: a late signal changes nothing.
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         return status

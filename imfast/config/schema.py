@@ -128,7 +128,7 @@ class Settings(BaseModel):
         unit="seconds",
         minimum=0,
         maximum=600,
-        when="How long a stop waits for work in flight; below your service manager's patience.",
+        when="Time to send clients away and finish; below your service manager's patience.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = option(
         "info", when="Least severe log line that is written."

@@ -23,7 +23,9 @@ document and set non-blocking:
 
 supervisor → worker::
 
-    {"drain": 10.0}    # stop accepting, close all listening sockets, finish, exit with 0
+    {"drain": 10.0}    # stop accepting, close all listening sockets, send clients away, spread
+                       # over at most so many seconds, finish, exit with 0
+    {"retire": 10.0}   # the same, but others still send to its partitions: a successor waits
     {"adopt": 1}       # also accept on http[1] and tcp[1]
     {"release": 1}     # no longer
     {"report": true}   # say how it goes

@@ -86,6 +86,10 @@ class ControlChannel:
         """Tells the worker to finish and exit."""
         self._send({"drain": seconds})
 
+    def retire(self, seconds: float) -> None:
+        """Tells the worker to make room for its successor."""
+        self._send({"retire": seconds})
+
     def adopt(self, index: int) -> None:
         """Tells the worker to accept on a sibling's listeners too."""
         self._send({"adopt": index})

@@ -11,7 +11,7 @@ from typing import Self
 from imfast.errors import AlreadyRunningError, DataDirectoryError
 from imfast.supervisor.durable_file import sync_directory
 
-__all__ = ["DataDirectory"]
+__all__ = ["DataDirectory", "reload_outcome", "server_pid"]
 
 LOCK_NAME = "lock"
 
@@ -79,6 +79,24 @@ class DataDirectory:
             ) from None
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+
+
+def server_pid(path: Path) -> int | None:
+    """The server that uses a data directory; None when there is none, or no such directory."""
+    try:
+        with (path / LOCK_NAME).open("rb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(lock.read())
+    except (FileNotFoundError, ValueError):
+        pass
+    return None
+
+
+def reload_outcome(path: Path) -> Path:
+    """Where a server tells how its last reload went: ``{"number": 3, "error": null}``."""
+    return path / "run" / "reload.json"
 
 
 def unusable(path: Path, error: OSError) -> str:

@@ -32,7 +32,7 @@ from imfast.supervisor.open_files import raise_open_files, resolve_connections
 from imfast.supervisor.routes import EngineRouteTable, RouteTable
 from imfast.supervisor.zygote import Child, Zygote
 
-__all__ = ["Opened", "open_server"]
+__all__ = ["Opened", "open_server", "resolved"]
 
 ADMIN_ADDRESS = Address(socket.AF_INET, "127.0.0.1")
 """Status tells too much for strangers, and has no authentication yet."""
@@ -187,19 +187,12 @@ def _open(
     stack.callback(admin.close)
     listeners = Listeners(http, tcp)
 
-    resolved = settings.model_copy(
-        update={
-            "workers": workers,
-            "partitions": layout.partitions,
-            "connections_max": connections,
-            "unauthenticated_max": min(settings.unauthenticated_max, connections),
-        }
-    )
+    known = resolved(settings, partitions=layout.partitions, connections=connections)
     ports = {**listeners.ports, "admin": admin.getsockname()[1]}
-    routes = make_routes(_route_buckets(resolved))
+    routes = make_routes(_route_buckets(known))
     stack.callback(routes.close)
     return Opened(
-        settings=resolved,
+        settings=known,
         layout=layout,
         links=links,
         listeners=listeners,
@@ -208,6 +201,18 @@ def _open(
         host=address.host,
         ports=ports,
         zygote=zygote,
+    )
+
+
+def resolved(settings: Settings, *, partitions: int | None, connections: int) -> Settings:
+    """The settings with everything in place of what was left to the machine and the layout."""
+    return settings.model_copy(
+        update={
+            "workers": settings.worker_count,
+            "partitions": partitions,
+            "connections_max": connections,
+            "unauthenticated_max": min(settings.unauthenticated_max, connections),
+        }
     )
 
 

@@ -24,7 +24,7 @@ def reasons_against(supervisor: Supervisor, data_directory: Path) -> list[str]:
     if supervisor.is_stopping:
         return ["stopping"]
     reasons = []
-    if waiting := [slot.server for slot in supervisor.slots if slot.state != "ready"]:
+    if waiting := [slot.server for slot in supervisor.slots if not slot.is_served]:
         reasons.append("waiting for " + ", ".join(waiting))
     for slot in supervisor.slots:
         # As far as the worker has told; one that was never asked has just said that it is ready.

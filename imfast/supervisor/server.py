@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import termios
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from imfast.config.schema import Settings
 from imfast.config.worker_document import STOP_SIGNALS
 from imfast.supervisor.durable_file import write_atomically
 from imfast.supervisor.opened import Opened
+from imfast.supervisor.reload import Reload
 from imfast.supervisor.slot import ready_document
 from imfast.supervisor.supervisor import Supervisor, Timing
 from imfast.supervisor.zygote import Child
@@ -48,13 +50,15 @@ async def run_server(
     first: Sequence[Child],
     *,
     announce: Callable[[Running], None],
+    load: Callable[[], Settings],
     timing: Timing | None = None,
 ) -> int:
-    """Runs until SIGTERM or SIGINT and the end of the drain.
+    """Runs until SIGTERM or SIGINT and the end of the drain. SIGHUP reloads.
 
     Args:
         first: the workers that `opened` has started.
         announce: called once, when clients can connect.
+        load: reads the configuration again; raises ConfigError.
 
     Returns:
         0 after a drain, 128 + n when a second signal n ended everything at once.
@@ -68,16 +72,19 @@ async def run_server(
         supervisor = Supervisor(
             opened=opened, first=first, on_change=lambda: ready.update(supervisor), timing=timing
         )
-        signals = _Signals(supervisor)
+        reload = Reload(supervisor, opened, load)
+        reloading = asyncio.create_task(reload.run())
+        signals = _Signals(supervisor, reload)
         admin = asyncio.create_task(_serve_admin(opened, supervisor))
         # A server that cannot be looked at must not run on unseen.
         admin.add_done_callback(lambda _: None if supervisor.is_stopping else supervisor.stop())
         try:
             await supervisor.run()
         finally:
-            admin.cancel()
-            with suppress(asyncio.CancelledError):
-                await admin
+            for task in (admin, reloading):
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
         return signals.status
 
 
@@ -147,20 +154,38 @@ class _ReadyFile:
 
 
 class _Signals:
-    """The first SIGTERM or SIGINT drains, the second ends at once."""
+    """The first SIGTERM or SIGINT drains, the second ends at once. SIGHUP reloads."""
 
-    def __init__(self, supervisor: Supervisor) -> None:
+    def __init__(self, supervisor: Supervisor, reload: Reload) -> None:
         self._supervisor = supervisor
+        self._reload = reload
+        self._has_terminal = os.isatty(0)
         self._received = 0
         self.status = 0
         loop = asyncio.get_running_loop()
         for number in STOP_SIGNALS:
             loop.add_signal_handler(number, self._receive, number)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         # Whoever started this process may have blocked them; it could not be stopped then.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+
+    def _hang_up(self) -> None:
+        """Told by `imfast reload`, or by the end of the terminal that this was started in."""
+        if self._has_terminal and not _has_terminal_still():
+            self._receive(signal.SIGHUP)
+        else:
+            self._reload.request()
 
     def _receive(self, number: int) -> None:
         self._received += 1
         if self._received > 1:
             self.status = 128 + number
         self._supervisor.stop()
+
+
+def _has_terminal_still() -> bool:
+    try:
+        termios.tcgetattr(0)
+    except termios.error:
+        return False
+    return True

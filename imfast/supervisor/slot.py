@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from imfast.supervisor.backoff import Backoff
 from imfast.supervisor.worker_process import WorkerProcess
 
-__all__ = ["Slot", "ready_document"]
+__all__ = ["Slot", "Turn", "ready_document"]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A worker is replaced on purpose."""
+
+    succeeded: asyncio.Future[bool]
+    """Whether the successor became ready."""
+    undo: Callable[[], None] | None
+    """Called where it did not, before the next one is started."""
 
 
 @dataclass(slots=True)
@@ -21,9 +32,13 @@ class Slot:
     server: str
     """What clients see in `connected`: ``n1.w0``."""
     partitions: tuple[int, ...]
-    state: Literal["starting", "ready", "waiting", "stopped"] = "starting"
-    """`waiting`: dead, until its back-off is over."""
+    state: Literal["starting", "ready", "retiring", "waiting", "stopped"] = "starting"
+    """`retiring`: makes room for a successor. `waiting`: dead, until its back-off is over."""
+    turn: Turn | None = None
+    """The replacement under way, from `retiring` to the successor's `ready`."""
     process: WorkerProcess | None = None
+    generation: int = 0
+    """Of the code and configuration that the present worker was made from."""
     incarnation: int = 0
     """Workers started here, the present one included."""
     epochs: dict[int, int] = field(default_factory=dict)
@@ -48,6 +63,21 @@ class Slot:
     def epoch(self) -> int:
         """The highest epoch of its partitions; 0 when it owns none."""
         return max(self.epochs.values(), default=0)
+
+    @property
+    def is_served(self) -> bool:
+        """Whether clients are served in its place: by it, or by siblings until its successor is."""
+        return self.state == "ready" or self.turn is not None
+
+    def turned(self, *, succeeded: bool) -> None:
+        """Ends the replacement under way, if there is one."""
+        turn, self.turn = self.turn, None
+        if turn is None:
+            return
+        if not succeeded and turn.undo is not None:
+            turn.undo()
+        if not turn.succeeded.done():
+            turn.succeeded.set_result(succeeded)
 
     def told_faults(self, counts: dict[str, int]) -> None:
         """Takes the present worker's totals."""

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from imfast.supervisor.worker_process import WorkerProcess
+from imfast.supervisor.zygote import Child
 
 __all__ = ["Spares"]
 
@@ -38,7 +39,14 @@ class Spares:
             except OSError as error:
                 log.warning("spare_worker_not_started", error=str(error))
                 return
-            self._waiting[process] = asyncio.create_task(self._reap(process))
+            self._keep(process)
+
+    async def add(self, child: Child) -> None:
+        """Takes one that was forked already; there may be one too many then."""
+        self._keep(await WorkerProcess.of(child))
+
+    def _keep(self, process: WorkerProcess) -> None:
+        self._waiting[process] = asyncio.create_task(self._reap(process))
 
     async def take(self) -> WorkerProcess | None:
         """Returns a spare, if one lives: the caller waits for its death from now on."""

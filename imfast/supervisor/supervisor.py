@@ -13,6 +13,7 @@ import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -20,7 +21,7 @@ from imfast.config.crash_files import keep_traces
 from imfast.errors import WorkerFailedError
 from imfast.supervisor.control import ControlError, Fatal, Faults, Ready, Report
 from imfast.supervisor.opened import Opened
-from imfast.supervisor.slot import Slot
+from imfast.supervisor.slot import Slot, Turn
 from imfast.supervisor.spare import Spares
 from imfast.supervisor.worker_process import WorkerProcess
 from imfast.supervisor.zygote import Child, ZygoteError
@@ -81,6 +82,8 @@ class Supervisor:
         self._spares = Spares(self._start, opened.settings.spare_workers)
         self._refilling: asyncio.Task[None] | None = None
         self._timing = timing or Timing()
+        self._generation = 0
+        """Of `_opened`: how often it was changed."""
         self._was_ready = False
         """Whether all workers have been ready at once."""
         self._failure: WorkerFailedError | None = None
@@ -90,7 +93,7 @@ class Supervisor:
     @property
     def is_ready(self) -> bool:
         """Whether every worker serves."""
-        return not self._stopping.is_set() and all(slot.state == "ready" for slot in self.slots)
+        return not self._stopping.is_set() and all(slot.is_served for slot in self.slots)
 
     @property
     def is_stopping(self) -> bool:
@@ -135,18 +138,24 @@ class Supervisor:
             began = loop.time()
             status = await self._live(slot)
             lived_s = loop.time() - began
-            was_ready = slot.state == "ready"
+            was_ready, retired = slot.state == "ready", slot.state == "retiring"
             pid = slot.process.pid if slot.process else 0
             slot.process = None
             slot.state = "stopped" if self._stopping.is_set() else "waiting"
             self._changed()
             if self._stopping.is_set():
                 return
-            self._died(slot, pid, status, lived_s)
-            if self._never_starts(slot, status, was_ready):
-                return
             # Only now: a worker that is not reaped could still set its bits.
             self._routes.clear(slot.index)
+            if retired and status == 0:
+                log.info("worker_retired", server=slot.server, lived_s=round(lived_s, 3))
+                continue
+            self._died(slot, pid, status, lived_s)
+            if retired:
+                continue
+            slot.turned(succeeded=False)
+            if self._never_starts(slot, status, was_ready):
+                return
             delay_s = slot.backoff.delay_s(lived_s)
             if delay_s:
                 log.info("worker_restart_delayed", server=slot.server, delay_s=round(delay_s, 3))
@@ -155,6 +164,7 @@ class Supervisor:
     async def _live(self, slot: Slot) -> int | None:
         """Starts a worker and stays with it until it is reaped; returns its exit status."""
         slot.incarnation += 1
+        slot.generation = self._generation
         slot.state = "starting"
         slot.still_s = 0.0
         slot.beats = self._routes.beats(slot.index)
@@ -225,7 +235,9 @@ class Supervisor:
     async def _listen(self, slot: Slot, process: WorkerProcess) -> None:
         try:
             async for message in process.control.messages():
-                if isinstance(message, Fatal):
+                if isinstance(message, Fatal) and slot.turn is not None:
+                    log.error("successor_refused", server=slot.server, reason=message.text)
+                elif isinstance(message, Fatal):
                     self._fail(f"worker {slot.server}: {message.text}", message)
                 elif isinstance(message, Faults):
                     slot.told_faults(message.counts)
@@ -244,6 +256,7 @@ class Supervisor:
         log.info(
             "worker_ready", server=slot.server, partitions=ready.partitions, epochs=ready.epochs
         )
+        slot.turned(succeeded=True)
         self._changed()
 
     def _never_starts(self, slot: Slot, status: int | None, was_ready: bool) -> bool:
@@ -266,6 +279,55 @@ class Supervisor:
                 WorkerFailedError(text, fatal.exit_code) if fatal else WorkerFailedError(text)
             )
         self._stopping.set()
+
+    # Replacing workers on purpose
+
+    async def renew(self, opened: Opened, first: Child) -> None:
+        """Makes workers from something else from now on; `first` is one that was made already."""
+        self._make_from(opened)
+        await self._close_spares()
+        await self._spares.add(first)
+
+    def _make_from(self, opened: Opened) -> None:
+        self._opened, self._settings = opened, opened.settings
+        self._generation += 1
+
+    async def replace(self, slot: Slot, otherwise: Opened | None) -> bool:
+        """Replaces a worker by one made from what `renew` gave; returns whether that serves.
+
+        Args:
+            otherwise: what workers are made from again where it does not; None: there is nothing
+                to go back to.
+        """
+        while slot.generation != self._generation and not self._stopping.is_set():
+            undo = partial(self._make_from, otherwise) if otherwise else None
+            if not await self._turn(slot, undo):
+                return False
+        return not self._stopping.is_set()
+
+    async def _turn(self, slot: Slot, undo: Callable[[], None] | None) -> bool:
+        """Has a worker that serves retire; returns whether the next one serves."""
+        loop = asyncio.get_running_loop()
+        succeeded: asyncio.Future[bool] = loop.create_future()
+        slot.turn = Turn(succeeded, undo)
+        process = slot.process
+        if slot.state == "ready" and process is not None:
+            # Where nobody else accepts, its clients come back to its successor, all at once.
+            alone = all(other is slot or other.state != "ready" for other in self.slots)
+            drain_s = 0.0 if alone else self._settings.drain_s
+            slot.state = "retiring"
+            self._changed()
+            process.control.retire(drain_s)
+            loop.call_later(drain_s + self._timing.terminate_s, self._end, slot, process)
+        stopping: asyncio.Future[bool] = asyncio.ensure_future(self._stopping.wait())
+        await asyncio.wait([succeeded, stopping], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        return succeeded.done() and succeeded.result()
+
+    def _end(self, slot: Slot, process: WorkerProcess) -> None:
+        if slot.process is process and slot.state == "retiring":
+            log.warning("worker_does_not_retire", server=slot.server, pid=process.pid)
+            process.send_signal(signal.SIGKILL)
 
     # Between workers
 

@@ -84,6 +84,10 @@ class Zygote:
         self._started = 0.0
         self._is_loaded = False
 
+    def another(self) -> Zygote:
+        """One more, not started yet, that loads what is installed when it starts."""
+        return Zygote(self._command)
+
     def start(self) -> None:
         """Starts it if it does not run; it loads its modules while we do something else.
 

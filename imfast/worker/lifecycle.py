@@ -28,6 +28,7 @@ from imfast.gateway.tickets import Tickets
 from imfast.gateway.verbs import Verbs
 from imfast.observe.logs import configure_logs
 from imfast.partition import PartitionOwner
+from imfast.worker.drain import Drain
 from imfast.worker.faults import Faults
 from imfast.worker.options import engine_options, rate_and_burst
 from imfast.worker.tick import Tick
@@ -40,8 +41,6 @@ LOCK_PATIENCE_S = 5.0
 """How long a predecessor that is just being killed may still hold a partition's lock."""
 
 REOPEN_DELAY_S = 1.0
-DRAIN_CHECK_S = 0.05
-RECONNECT_AFTER_MS = 500
 
 
 class FatalError(Exception):
@@ -99,7 +98,7 @@ class Worker:
         self._lines = b""
         self._reopening: set[int] = set()
         self._stopped = asyncio.Event()
-        self._draining = False
+        self._drain = Drain(self._engine, self._stopped.set)
 
     async def run(self) -> None:
         """Recovers, serves, and returns when drained or when the supervisor is gone.
@@ -115,7 +114,7 @@ class Worker:
         self._adopt(self._document.index)
         loop.add_reader(self._engine.fileno(), Ticker(self._engine, self._tick))
         loop.add_reader(self._control.fileno(), self._control_ready)
-        loop.add_signal_handler(signal.SIGTERM, self._drain, self._document.settings.drain_s)
+        loop.add_signal_handler(signal.SIGTERM, self._leave, self._document.settings.drain_s)
         loop.add_signal_handler(signal.SIGINT, lambda: None)
         self._tell(
             ready=True,
@@ -224,28 +223,21 @@ class Worker:
         elif "release" in order:
             self._release(order["release"])
         elif "drain" in order:
-            self._drain(float(order["drain"]))
+            self._leave(float(order["drain"]))
+        elif "retire" in order:
+            self._leave(float(order["retire"]), successor=True)
         elif "report" in order:
             self._report()
 
-    def _drain(self, seconds: float) -> None:
-        if self._draining:
+    def _leave(self, seconds: float, *, successor: bool = False) -> None:
+        if self._drain.is_begun:
             return
-        self._draining = True
         log.info("draining", seconds=seconds)
         self._listeners.clear()
-        self._engine.drain(RECONNECT_AFTER_MS)
-        self._engine.flush()
+        self._drain.begin(seconds, successor=successor)
         fds = self._document.fds
         for descriptor in (*fds.http, *fds.tcp):
             socket.socket(fileno=descriptor).close()
-        self._finish_by(time.monotonic() + seconds)
-
-    def _finish_by(self, deadline: float) -> None:
-        if self._engine.drained() or time.monotonic() >= deadline:
-            self._stopped.set()
-        else:
-            asyncio.get_running_loop().call_later(DRAIN_CHECK_S, self._finish_by, deadline)
 
     def _report(self) -> None:
         # Whoever asked does not wait for long: better none than to stop serving for it.

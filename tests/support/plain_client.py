@@ -46,6 +46,7 @@ class PlainClient:
         self.user = user
         self.server = ""
         self.limits: dict[str, int] = {}
+        self.heartbeat_ms = 0
         # Our end of the connection.
         self.port: int = websocket.local_address[1]
         # Every push, in the order of arrival.
@@ -89,6 +90,7 @@ class PlainClient:
             reply = await client.request("connect", body)
             client.server = reply["connected"]["server"]
             client.limits = reply["connected"]["limits"]
+            client.heartbeat_ms = reply["connected"]["heartbeatMs"]
             if wanted in (None, client.server):
                 return client
             await client.close()

@@ -27,8 +27,6 @@ use crate::users::Users;
 use imfast_log::Completion;
 use imfast_routes::RouteTable;
 use imfast_session::Policy;
-use imfast_wire::frames::codes;
-use imfast_wire::frames::server::{ServerBody, ServerFrame};
 use imfast_wire::http::Site;
 use imfast_wire::rate::Bucket;
 use imfast_wire::websocket::deflate::Inflater;
@@ -113,6 +111,8 @@ pub struct Engine {
     pub(crate) decoding: bool,
     /// Nobody is served any more but to the end of what was asked.
     pub(crate) draining: bool,
+    /// Slots of those who are yet to be sent away then.
+    pub(crate) leaving: Vec<u32>,
     pub(crate) ticks: u64,
     pub(crate) pace: Pace,
     /// Milliseconds since the engine's start, as of this poll.
@@ -196,6 +196,7 @@ impl Engine {
             faults: Faults::default(),
             decoding: false,
             draining: false,
+            leaving: Vec::new(),
             ticks: 0,
             pace: Pace::default(),
             now_ms: 0,
@@ -326,31 +327,6 @@ impl Engine {
                 self.io.remove(slot);
             }
         }
-    }
-
-    /// Stops accepting and tells every client to come back elsewhere, or later.
-    pub fn drain(&mut self, reconnect_after_ms: u64) {
-        for index in 0..self.listeners.len() as u32 {
-            self.release(index);
-        }
-        let connections = self.io.connections.len() as u64;
-        crash::note(Event::DrainBegun, self.now_ms, connections, 0);
-        let slots: Vec<u32> = self.io.connections.iter().map(|(slot, _)| slot).collect();
-        let unit = self.unit();
-        self.draining = true;
-        for slot in slots {
-            if self.answers_first(slot) {
-                continue;
-            }
-            let body = ServerBody::GoAway { reconnect_after_ms };
-            self.io.push(slot, &ServerFrame::push(body));
-            self.io.close(slot, &codes::SHUTTING_DOWN, unit);
-        }
-    }
-
-    /// Whether a drained worker has nothing left to do.
-    pub fn drained(&self) -> bool {
-        self.io.connections.is_empty() && self.owned.iter().flatten().all(|owned| owned.quiet())
     }
 
     /// Numbers that describe the worker now, and its counters.

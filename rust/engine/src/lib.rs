@@ -13,6 +13,7 @@ mod connection;
 pub mod crash;
 mod delivery;
 mod dev_echo;
+mod drain;
 mod engine;
 mod ephemeral;
 mod expiries;

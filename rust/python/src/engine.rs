@@ -453,14 +453,24 @@ impl Engine {
         self.inner.beat();
     }
 
-    /// Stops accepting and sends every client away.
-    fn drain(&mut self, reconnect_after_ms: u64) {
-        self.inner.drain(reconnect_after_ms);
+    /// Stops accepting.
+    fn drain(&mut self) {
+        self.inner.drain();
+    }
+
+    /// Sends up to `count` clients away; returns how many are left.
+    fn send_away(&mut self, count: usize, reconnect_within_ms: u64) -> usize {
+        self.inner.send_away(count, reconnect_within_ms)
     }
 
     /// Whether a drained engine has nothing left to do.
     fn drained(&self) -> bool {
         self.inner.drained()
+    }
+
+    /// Whether a drained engine has no client left.
+    fn vacated(&self) -> bool {
+        self.inner.vacated()
     }
 
     /// Counters and present numbers by name.

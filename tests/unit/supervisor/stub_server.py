@@ -46,7 +46,8 @@ def announce(running: Running) -> None:
 def main() -> int:
     configure_logs("info", "json")
     try:
-        settings = load(dict(argument.split("=", 1) for argument in sys.argv[1:])).settings
+        given = dict(argument.split("=", 1) for argument in sys.argv[1:])
+        settings = load(given).settings
         zygote = Zygote([sys.executable, str(Path(__file__).with_name("stub_worker.py"))])
         with open_server(settings, zygote, make_routes=MemoryRouteTable) as opened:
             return uvloop.run(
@@ -54,6 +55,7 @@ def main() -> int:
                     opened,
                     opened.first_workers(),
                     announce=announce,
+                    load=lambda: load(given).settings,
                     timing=Timing(poll_s=0.1, still_s=2.0, terminate_s=0.5),
                 )
             )

@@ -5,21 +5,20 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from imfast.supervisor import readiness
 from imfast.supervisor.readiness import FREE_BYTES_MIN, reasons_against
+from imfast.supervisor.slot import Slot
 
 
-def supervisor(*, state: str = "ready", stopping: bool = False, partitions: int = 2) -> Any:
-    slot = SimpleNamespace(
-        server="n1.w0",
-        state=state,
-        partitions=(0, 2),
-        report={"counters": {"partitions": partitions}},
-    )
+def supervisor(
+    *, state: Literal["ready", "waiting"] = "ready", stopping: bool = False, partitions: int = 2
+) -> Any:
+    slot = Slot(index=0, server="n1.w0", partitions=(0, 2), state=state)
+    slot.reported({"counters": {"partitions": partitions}})
     return SimpleNamespace(slots=[slot], is_stopping=stopping)
 
 
