@@ -119,6 +119,25 @@ class Server:
         assert not messages_lost(figures), figures
         return figures
 
+    def users(self, count: int) -> list[tuple[str, str]]:
+        """Users that never were here before, each with a token."""
+        lines = self._tokens(count).read_text().splitlines()
+        return [(user, token) for user, _, token in (line.partition(" ") for line in lines[:count])]
+
+    @property
+    def http_port(self) -> int:
+        """Where WebSockets are served."""
+        port: int = self._ready["ports"]["http"]
+        return port
+
+    def cpu_ns(self) -> int:
+        """What all threads of all workers have spent on processors so far."""
+        return sum(
+            int(schedstat.read_text().split()[0])
+            for pid in self.worker_pids
+            for schedstat in Path(f"/proc/{pid}/task").glob("*/schedstat")
+        )
+
     def memory_kib(self) -> float:
         """Proportional set size of all workers."""
         return sum(pss_kib(pid) for pid in self.worker_pids)
