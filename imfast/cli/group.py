@@ -17,6 +17,7 @@ _COMMANDS = {
     "dev-echo": "Echo WebSocket messages, for conformance suites.",
     "doctor": "Look at this machine: what is wrong with it, and how much it can hold.",
     "reload": "Let a running server take new configuration and newly installed code.",
+    "outbox": "Show, retry or drop what consumers of committed messages failed at.",
     "send": "Send one message.",
     "serve": "Run the server.",
     "tail": "Print messages as they arrive.",

@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 from imfast import limits
 from imfast.config.affinity import parse_affinity
 from imfast.config.coalesce import parse_coalesce
+from imfast.config.consumers import parse_consumers
 from imfast.config.networks import parse_networks
 from imfast.config.option import option
 from imfast.config.units import parse_bytes, parse_count, parse_seconds
@@ -59,6 +60,7 @@ AbsolutePath = Annotated[Path, BeforeValidator(_path)]
 Coalesce = Annotated[str, BeforeValidator(parse_coalesce)]
 Affinity = Annotated[str, BeforeValidator(parse_affinity)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+Consumers = Annotated[tuple[str, ...], BeforeValidator(parse_consumers)]
 Networks = Annotated[tuple[str, ...], BeforeValidator(parse_networks)]
 
 
@@ -433,6 +435,59 @@ class Settings(BaseModel):
         minimum=1 * MIB,
         maximum=16 * GIB,
         when="Length of a log's files; shorter ones free the disk sooner, longer ones are fewer.",
+    )
+
+    # What follows a commit outside of the server.
+    after_commit: Consumers = option(
+        (),
+        allowed="[NAME=]MODULE:FUNCTION, comma separated",
+        when="Python functions that get what was committed: push, webhooks, search.",
+    )
+    outbox_batch_effects: Count = option(
+        256,
+        minimum=1,
+        maximum=10_000,
+        when="Messages and events handed to a consumer in one call; lower it for slow ones.",
+    )
+    outbox_call_timeout_s: Seconds = option(
+        60.0,
+        unit="seconds",
+        minimum=0.1,
+        maximum=3600,
+        when="How long a consumer's call may take; then its process is started again.",
+    )
+    outbox_backoff_s: Seconds = option(
+        1.0,
+        unit="seconds",
+        minimum=0.01,
+        maximum=3600,
+        when="Delay before the second attempt of what a consumer failed at; then it doubles.",
+    )
+    outbox_backoff_max_s: Seconds = option(
+        300.0,
+        unit="seconds",
+        minimum=0.01,
+        maximum=86400,
+        when="Longest delay between two attempts; below what the receiver's outages last.",
+    )
+    outbox_attempts_max: Count = option(
+        50,
+        minimum=1,
+        maximum=1_000_000,
+        when="Failed attempts after which it is a dead letter; 50 take about three hours.",
+    )
+    outbox_expiry_s: Seconds = option(
+        86400.0,
+        unit="seconds",
+        minimum=1,
+        maximum=30 * 86400,
+        when="Age at which what keeps failing is a dead letter, whatever its attempts.",
+    )
+    outbox_waiting_max: Count = option(
+        10_000,
+        minimum=1,
+        maximum=10_000_000,
+        when="Effects that wait for another attempt; beyond, a consumer takes nothing new.",
     )
 
     # Who clients are.

@@ -11,6 +11,7 @@ document and set non-blocking:
 - `links`: its own listening Unix socket, of those of all that it is given; worker i is reached at
   `link_paths[i]`. The socket stays open over restarts: who connects while the worker is away waits
   in its accept queue.
+- Consumers (option `after_commit`) ask worker i at `feed_path(link_paths[i])`; it makes that.
 - `control`: a connected Unix stream socket, one JSON object a line.
 - `routes`: the shared route table.
 
@@ -56,7 +57,14 @@ import orjson
 
 from imfast.config.worker_settings import WorkerSettings
 
-__all__ = ["STOP_SIGNALS", "Layout", "WorkerDocument", "WorkerSockets", "partitions_of"]
+__all__ = [
+    "STOP_SIGNALS",
+    "Layout",
+    "WorkerDocument",
+    "WorkerSockets",
+    "feed_path",
+    "partitions_of",
+]
 
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -149,6 +157,11 @@ class WorkerDocument:
         with os.fdopen(descriptor, "rb") as file:
             text = file.read()
         return cls.decode(text) if text else None
+
+
+def feed_path(link_path: str) -> str:
+    """Where a worker serves readers of the outbox: beside its link, under a name no longer."""
+    return link_path.removesuffix(".sock") + ".feed"
 
 
 def partitions_of(index: int, workers: int, partitions: int) -> tuple[int, ...]:

@@ -77,6 +77,7 @@ class WorkerSettings:
     batch_bytes_max: int
     inbox_bytes_max: int
     segment_bytes: int
+    after_commit: tuple[str, ...]
 
     @classmethod
     def read(cls, options: Mapping[str, Any]) -> WorkerSettings:
@@ -90,6 +91,6 @@ class WorkerSettings:
             raise ValueError("the supervisor resolves connections_max")
         for name in ("data_dir", "jwt_secret_file", "jwt_public_key_file"):
             values[name] = None if values[name] is None else Path(values[name])
-        for name in ("allowed_origins", "address_trusted"):
+        for name in ("allowed_origins", "address_trusted", "after_commit"):
             values[name] = tuple(values[name])
         return cls(**values)

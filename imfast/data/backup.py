@@ -11,6 +11,7 @@ from imfast._engine import DataDamagedError, DataFormatError, copy_log
 from imfast.config.worker_document import Layout
 from imfast.data.directory import layout_of, partition_directory
 from imfast.errors import DataDirectoryError
+from imfast.outbox.store import copy_store, store_path, stores_of
 from imfast.supervisor.layout import write_layout
 
 __all__ = ["Copied", "back_up", "restore"]
@@ -30,7 +31,8 @@ class Copied:
 
 
 def back_up(directory: Path, target: Path) -> Iterator[Copied]:
-    """Copies every log as it is at that moment; each partition is consistent in itself.
+    """Copies every log as it is at that moment; each partition is consistent in itself. So is what
+    readers of the outbox keep, which is never ahead of the logs.
 
     Commands acknowledged before this was called are in the copy. `layout.json` is written last: a
     target without it is no backup. Secrets, keys and configuration stay where they are.
@@ -63,6 +65,9 @@ def _copy(
         if target.exists() and any(target.iterdir()):
             raise DataDirectoryError(f"{target} is not empty: name a directory that is not there")
         target.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Before the logs: no reader's position is ahead of its log.
+        for name, path in stores_of(source).items():
+            copy_store(path, store_path(target, name), generation)
         for partition in range(layout.partitions):
             path = partition_directory(source, partition)
             if path.is_dir():

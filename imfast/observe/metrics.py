@@ -119,8 +119,22 @@ _RECENT = {
 }
 
 
-def exposition(workers: Iterable[Mapping[str, Any]], *, ready: bool) -> str:
-    """All numbers as text. `workers` are as `/v1/status` shows them, with `process` beside."""
+_CONSUMERS: Sequence[tuple[str, Literal["counter", "gauge"], str, str]] = (
+    ("imfast_consumer_restarts_total", "counter", "restarts", "Times it was started again."),
+    ("imfast_consumer_waiting", "gauge", "waiting", "Effects that wait for another attempt."),
+    ("imfast_consumer_dead", "gauge", "dead", "Dead letters."),
+)
+
+
+def exposition(
+    workers: Iterable[Mapping[str, Any]],
+    consumers: Sequence[Mapping[str, Any]] = (),
+    *,
+    ready: bool,
+) -> str:
+    """All numbers as text. `workers` are as `/v1/status` shows them, with `process` beside; so are
+    `consumers`.
+    """
     workers = list(workers)
     lines = [*_head("imfast_ready", "gauge", "Whether clients can connect to every worker.")]
     lines.append(f"imfast_ready {int(ready)}")
@@ -158,6 +172,11 @@ def exposition(workers: Iterable[Mapping[str, Any]], *, ready: bool) -> str:
                 if key in (found := worker.get(what, {})):
                     labels = _labels(worker, quantile=quantile)
                     lines.append(f"{name}{labels} {found[key] / 1e6:.9g}")
+    for name, kind, key, text in _CONSUMERS if consumers else ():
+        lines += _head(name, kind, text)
+        for one in consumers:
+            if key in one:
+                lines.append(f'{name}{{consumer="{one["consumer"]}"}} {one[key]}')
     return "\n".join(lines) + "\n"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter_ns
@@ -35,6 +36,10 @@ class PartitionOwner:
         """Why the last opening found its archive of no use and folds the whole log, if it does."""
         self.appended_ns = 0
         """When the batch in flight was given to the log, by `perf_counter_ns`."""
+        self.opened_at = 0
+        """The last position when it was opened."""
+        self.waiting: set[asyncio.Future[None]] = set()
+        """Done when something was committed: those who read the outbox."""
         self._engine = engine
         self._directory = directory
         self._fsync = fsync
@@ -53,7 +58,7 @@ class PartitionOwner:
         """
         engine, number = self._engine, self.number
         opened = engine.open_partition(number, self._directory, self._fsync)
-        self.epoch, _, self.archive_put_aside = opened
+        self.epoch, self.opened_at, self.archive_put_aside = opened
         sequencer = self._sequencer = Sequencer(
             number, self._dedupe_entries, self._dedupe_window_ms
         )
@@ -96,3 +101,11 @@ class PartitionOwner:
     def _deliver(self) -> None:
         sequencer = self._sequencer
         self._engine.deliver(self.number, sequencer.oldest_key_position, sequencer.expired_until_ms)
+        if self.waiting:
+            self._wake()
+
+    def _wake(self) -> None:
+        for future in self.waiting:
+            if not future.done():
+                future.set_result(None)
+        self.waiting.clear()

@@ -12,6 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from imfast.observe.metrics import CONTENT_TYPE, exposition
+from imfast.supervisor.consumers import Consumers
 from imfast.supervisor.process_usage import usage
 from imfast.supervisor.readiness import reasons_against
 from imfast.supervisor.supervisor import Supervisor
@@ -28,12 +29,14 @@ class Admin:
     def __init__(
         self,
         supervisor: Supervisor,
+        consumers: Consumers,
         listener: socket.socket,
         data_directory: Path,
         about: dict[str, Any],
     ) -> None:
         """`about` is the part of the status that does not change."""
         self._supervisor = supervisor
+        self._consumers = consumers
         self._listener = listener
         self._data_directory = data_directory
         self._about = about
@@ -72,7 +75,8 @@ class Admin:
             {**slot.status(), "process": usage(slot.process.pid) if slot.process else {}}
             for slot in slots
         ]
-        text = exposition(workers, ready=self._supervisor.is_ready)
+        consumers = self._consumers.status()
+        text = exposition(workers, consumers, ready=self._supervisor.is_ready)
         return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE})
 
     async def _ask(self) -> None:
@@ -90,5 +94,6 @@ class Admin:
                 "ready": self._supervisor.is_ready,
                 "stopping": self._supervisor.is_stopping,
                 "workers": [slot.status() for slot in self._supervisor.slots],
+                "consumers": self._consumers.status(),
             }
         )

@@ -10,7 +10,7 @@ configuration and the old code go on. The supervisor itself keeps the code that 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -55,12 +55,19 @@ class Reload:
     """Reloads one after the other. Several wishes while one runs are one more reload."""
 
     def __init__(
-        self, supervisor: Supervisor, opened: Opened, load: Callable[[], Settings]
+        self,
+        supervisor: Supervisor,
+        opened: Opened,
+        load: Callable[[], Settings],
+        renewed: Callable[[Opened], Awaitable[None]],
     ) -> None:
-        """`load` reads flags, environment and file again; it raises ConfigError."""
+        """`load` reads flags, environment and file again; it raises ConfigError. `renewed` is
+        told what every worker was made from, once they all are.
+        """
         self._supervisor = supervisor
         self._opened = opened
         self._load = load
+        self._tell_renewed = renewed
         self._wanted = asyncio.Event()
         self._number = 0
         self._made: list[Zygote] = []
@@ -158,6 +165,7 @@ class Reload:
         if former.zygote in self._made:
             self._made.remove(former.zygote)
         former.zygote.close()
+        await self._tell_renewed(renewed)
 
     async def _first_of(self, renewed: Opened) -> Child:
         """Waits for a first worker: what is installed can be loaded.

@@ -17,6 +17,7 @@ import structlog
 
 from imfast.config.schema import Settings
 from imfast.config.worker_document import STOP_SIGNALS
+from imfast.supervisor.consumers import Consumers
 from imfast.supervisor.durable_file import write_atomically
 from imfast.supervisor.opened import Opened
 from imfast.supervisor.reload import Reload
@@ -72,14 +73,16 @@ async def run_server(
         supervisor = Supervisor(
             opened=opened, first=first, on_change=lambda: ready.update(supervisor), timing=timing
         )
-        reload = Reload(supervisor, opened, load)
+        consumers = Consumers(opened)
+        reload = Reload(supervisor, opened, load, consumers.renew)
         reloading = asyncio.create_task(reload.run())
         signals = _Signals(supervisor, reload)
-        admin = asyncio.create_task(_serve_admin(opened, supervisor))
+        admin = asyncio.create_task(_serve_admin(opened, supervisor, consumers))
         # A server that cannot be looked at must not run on unseen.
         admin.add_done_callback(lambda _: None if supervisor.is_stopping else supervisor.stop())
         try:
-            await supervisor.run()
+            async with consumers:
+                await supervisor.run()
         finally:
             for task in (admin, reloading):
                 task.cancel()
@@ -88,11 +91,11 @@ async def run_server(
         return signals.status
 
 
-async def _serve_admin(opened: Opened, supervisor: Supervisor) -> None:
+async def _serve_admin(opened: Opened, supervisor: Supervisor, consumers: Consumers) -> None:
     await _asked(opened.admin, ADMIN_DELAY_S)
     from imfast.supervisor.admin import Admin
 
-    admin = Admin(supervisor, opened.admin, opened.settings.data_dir, _about(opened))
+    admin = Admin(supervisor, consumers, opened.admin, opened.settings.data_dir, _about(opened))
     try:
         await admin.start()
         await asyncio.Event().wait()

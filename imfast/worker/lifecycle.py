@@ -19,8 +19,9 @@ import uvloop
 
 from imfast._engine import DataDamagedError, DataFormatError, Engine, PanicException, Ticker
 from imfast.config.affinity import processor_of
+from imfast.config.consumers import consumer_names
 from imfast.config.keys import token_key
-from imfast.config.worker_document import STOP_SIGNALS, WorkerDocument
+from imfast.config.worker_document import STOP_SIGNALS, WorkerDocument, feed_path
 from imfast.errors import ConfigError, ExitCode, WorkerExit
 from imfast.gateway.admission import Admission
 from imfast.gateway.authenticate import Authenticator
@@ -28,6 +29,7 @@ from imfast.gateway.tickets import Tickets
 from imfast.gateway.verbs import Verbs
 from imfast.observe.logs import configure_logs
 from imfast.partition import PartitionOwner
+from imfast.partition.feed import OutboxFeed
 from imfast.worker.drain import Drain
 from imfast.worker.faults import Faults
 from imfast.worker.options import engine_options, rate_and_burst
@@ -94,6 +96,9 @@ class Worker:
             self._lost,
             settings.control_slice_s,
         )
+        self._feed = OutboxFeed(
+            self._engine, self._partitions, consumer_names(settings.after_commit)
+        )
         self._listeners: dict[int, list[int]] = {}
         self._lines = b""
         self._reopening: set[int] = set()
@@ -124,7 +129,10 @@ class Worker:
         # What was made until here lives as long as the worker: no collection need look at it. None
         # is made now: clients wait.
         gc.freeze()
+        if self._document.settings.after_commit:
+            await self._feed.serve(feed_path(self._document.link_paths[self._document.index]))
         await self._stopped.wait()
+        self._feed.close()
         # The loop takes its handlers away when it closes.
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
 

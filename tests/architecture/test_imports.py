@@ -20,7 +20,8 @@ IMPORTED_BY: dict[str, frozenset[str]] = {
     "data": frozenset({"cli"}),
     "doctor": frozenset({"cli"}),
     "supervisor": frozenset({"cli", "data", "doctor"}),
-    "worker": frozenset({"supervisor"}),
+    "worker": frozenset({"outbox", "supervisor"}),
+    "outbox": frozenset({"cli", "data", "supervisor"}),
     "gateway": frozenset({"worker"}),
     "routing": frozenset({"gateway", "worker"}),
     "partition": frozenset({"routing", "worker"}),
@@ -28,7 +29,7 @@ IMPORTED_BY: dict[str, frozenset[str]] = {
     "delivery": frozenset({"worker"}),
     "presence": frozenset({"gateway", "worker"}),
     "adapters": frozenset({"worker"}),
-    "client": frozenset({"cli", "__init__"}),  # __init__ hands `imfast.connect` on
+    "client": frozenset({"cli", "outbox", "__init__"}),  # __init__ hands `imfast.connect` on
     "ports": ANYBODY,
     "observe": ANYBODY,
     "identifiers": ANYBODY,

@@ -21,6 +21,8 @@ MISSED = 12
 CUTS_EACH = 150
 CHAINS = 12
 CUTS_A_CHAIN = 12
+MANY, MISSED_EACH = 200, 50
+CUT_BYTES = 500_000
 
 
 @dataclass
@@ -101,6 +103,45 @@ async def test_many_cuts_amid_live_traffic_change_nothing(directory: Path) -> No
             assert (await cutter.session(view, None))[1]
             check(view, await here.history(), f"chain {chain}: {cuts}")
             start = view
+
+
+async def test_return_after_ten_thousand_messages_amid_live_traffic(directory: Path) -> None:
+    async with (
+        Server(directory) as server,
+        await PlainClient.connect(server, "alice") as alice,
+        Cutter(server, await server.token("bob")) as cutter,
+    ):
+        view = View()
+        await cutter.session(view, None)
+        creates = [
+            ("group", {"create": {"key": f"g{n}", "title": "g", "members": ["bob"]}})
+            for n in range(MANY)
+        ]
+        groups = [(await reply)["group"]["conversation"] for reply in alice.post_all(*creates)]
+        for turn in range(MISSED_EACH):
+            await say_to_all(alice, groups, f"missed {turn}")
+        live = asyncio.create_task(say_to_all(alice, groups, "live 1"))
+        _, caught_up = await cutter.session(view, CUT_BYTES)
+        assert not caught_up
+        assert sum(map(len, view.rows.values())) > MISSED_EACH
+        size, caught_up = await cutter.session(view, None)
+        assert caught_up
+        await live
+        await say_to_all(alice, groups, "live 2")
+        again, caught_up = await cutter.session(view, None)
+        assert caught_up
+        assert again < size / 2, "what was caught up does not come again"
+        async with await PlainClient.connect(server, "bob", device="reader") as reader:
+            history = {one: await reader.history(one, page=100) for one in groups}
+        check(view, history, "10,000 missed")
+        assert sum(map(len, history.values())) == MANY * (1 + MISSED_EACH + 2)
+
+
+async def say_to_all(alice: PlainClient, groups: list[str], text: str) -> None:
+    """Sends to every group at once."""
+    sends = [("send", {"to": {"group": group}, "key": f"{text}", "json": text}) for group in groups]
+    for reply in alice.post_all(*sends):
+        assert "sent" in await reply
 
 
 async def test_device_that_is_new_begins_with_now_and_lists_what_was(directory: Path) -> None:

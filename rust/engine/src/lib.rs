@@ -29,6 +29,7 @@ mod links;
 #[cfg(all(feature = "micro", not(feature = "simulation")))]
 pub mod micro;
 mod origin;
+mod outbox;
 mod owner;
 mod peers;
 mod query;
@@ -59,6 +60,7 @@ pub use imfast_log::AppendError;
 pub use imfast_partition::archive::ArchivedKey;
 pub use imfast_routes::RouteTable;
 pub use imfast_warm::verify as verify_archive;
+pub use outbox::OutboxPage;
 pub use owner::{Finished, FoldFault, is_lost};
 pub use recovery::{OpenError, OpenedPartition, Restored};
 pub use requests::{ControlVerb, Request};

@@ -448,6 +448,22 @@ impl Engine {
         Ok(())
     }
 
+    /// What was committed behind `after`, a JSON object a line, for at most about `bytes_max`; up to
+    /// where that reaches, and the committed position. None while the partition does not serve.
+    fn outbox_page<'py>(
+        &self,
+        py: Python<'py>,
+        partition: u16,
+        after: u64,
+        bytes_max: usize,
+    ) -> PyResult<Option<(Bound<'py, PyBytes>, u64, u64)>> {
+        let Some(page) = self.inner.outbox_page(partition, after, bytes_max)? else {
+            return Ok(None);
+        };
+        let effects = PyBytes::new(py, &page.effects);
+        Ok(Some((effects, page.through, page.committed)))
+    }
+
     /// Shows the supervisor a sign of life while nothing is polled.
     fn beat(&mut self) {
         self.inner.beat();

@@ -4,6 +4,7 @@
 mod client_decode;
 mod client_encode;
 mod content;
+mod effect;
 mod read;
 mod server_decode;
 mod server_encode;
@@ -11,6 +12,7 @@ mod write;
 
 pub use client_decode::{Values, decode_client, decode_verb, values};
 pub use client_encode::encode_client;
+pub use effect::{Effect, encode_effect};
 pub use server_decode::decode_server;
 pub use server_encode::{encode_answer, encode_problem, encode_row, encode_server};
 
