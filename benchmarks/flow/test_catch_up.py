@@ -6,6 +6,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -67,18 +68,18 @@ def send_all(server: Server, token: str, member: str) -> None:
             asked(websocket, frames, len(frames))
 
 
-def opened(server: Server, token: str, sync: str = "") -> ClientConnection:
+@contextmanager
+def opened(server: Server, token: str) -> Iterator[ClientConnection]:
     """A connected WebSocket."""
-    websocket = connect(
+    with connect(
         f"ws://127.0.0.1:{server.http_port}/v1/ws",
         compression=None,
         max_size=None,
         ping_interval=None,
         proxy=None,
-    )
-    body = {"token": token, "device": "d"} | ({"sync": sync} if sync else {})
-    websocket.send(json.dumps({"id": 1, "connect": body}))
-    return websocket
+    ) as websocket:
+        websocket.send(json.dumps({"id": 1, "connect": {"token": token, "device": "d"}}))
+        yield websocket
 
 
 def values(message: str | bytes) -> Iterator[dict[str, Any]]:
