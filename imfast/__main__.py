@@ -23,12 +23,14 @@ def main() -> None:
             signal.signal(number, _stop_at_once)
         # What is loaded stays: a tenth of the time would go into looking for garbage among it.
         gc.disable()
-        from imfast.cli.early import start_zygote
+        from imfast.cli.early import serve_as_before, start_zygote
 
         zygote = start_zygote(sys.argv)
-    from imfast.cli.group import main as run
-
     try:
+        if zygote is not None:
+            serve_as_before(sys.argv[2:], zygote)
+        from imfast.cli.group import main as run
+
         run(obj=zygote)
     finally:
         if zygote is not None:

@@ -55,6 +55,10 @@ class Service:
         self._spawn()
         ready = await self.wait_ready(frozenset())
         self._ports = ready["ports"]
+        # Every start from now on has the same command line, as a service's has: not port 0.
+        await asyncio.to_thread(self._stop)
+        self._spawn()
+        await self.wait_ready(frozenset())
         self._manager = asyncio.create_task(self._keep())
         return self
 
@@ -66,13 +70,16 @@ class Service:
     ) -> None:
         if self._manager is not None:
             self._manager.cancel()
+        await asyncio.to_thread(self._stop)
+
+    def _stop(self) -> None:
         process = self._process
         if process is None or process.poll() is not None:
             return
         process.terminate()
         try:
-            await asyncio.to_thread(process.wait, STOP_SECONDS)
-        except (subprocess.TimeoutExpired, asyncio.CancelledError):
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
             # Workers die with their supervisor.
             process.kill()
             process.wait()

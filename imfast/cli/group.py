@@ -44,14 +44,13 @@ class _LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         # Imported here: `--help` and `--version` need none of our modules.
+        from imfast.cli.refusal import said
         from imfast.errors import StartError
 
         try:
             return super().invoke(ctx)
         except StartError as error:
-            for line in str(error).splitlines():
-                click.echo(f"imfast: {line}", err=True)
-            sys.exit(error.exit_code)
+            sys.exit(said(error))
 
 
 def _print_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import gc
-import signal
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,11 +12,7 @@ import click
 from imfast.cli.config_options import config_flags, load_flags
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from imfast.config.load import Loaded
-    from imfast.config.schema import Settings
-    from imfast.supervisor.opened import Opened
+    from imfast.config.server_settings import ServerSettings
     from imfast.supervisor.zygote import Zygote
 
 EXIT_CODES = """
@@ -39,47 +35,39 @@ def command(zygote: Zygote | None, /, **flags: Any) -> None:
     (IMFAST_<OPTION>); flags win over the environment, the environment over the file. Sizes take B,
     KiB, MiB, GiB; times take ms, s, m, h, d.
     """
-    from imfast.supervisor.opened import open_server
+    from imfast.cli.remembered import Remembered, remember
+    from imfast.cli.serving import serve
+    from imfast.config.server_settings import ServerSettings
     from imfast.supervisor.zygote import Zygote
 
     given = dict(flags)
     loaded = load_flags(flags)
-    # Until a reload can be done: whoever finds this server by its lock may ask for one already.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    with open_server(loaded.settings, zygote or Zygote()) as opened:
-        sys.exit(_serve(loaded, opened, lambda: load_flags(dict(given)).settings))
+    found = Remembered(ServerSettings.read(loaded.settings.document()), loaded.unknown_environment)
+
+    def keep() -> None:
+        # Where it cannot be kept, the next start takes a little longer.
+        with suppress(OSError):
+            remember(found, sys.argv[2:], loaded.config_file)
+
+    sys.exit(serve(found, zygote or Zygote(), lambda: _read(given), started=keep))
 
 
-def _serve(loaded: Loaded, opened: Opened, load: Callable[[], Settings]) -> int:
-    first = opened.first_workers()
+def settings_of(arguments: Sequence[str]) -> ServerSettings:
+    """Reads the configuration anew, as the command does with these arguments.
 
-    # All of these are loaded while the workers start; see imfast.supervisor.opened.
-    from imfast.observe.lean_structlog import structlog
-    from imfast.observe.logs import configure_logs
+    Raises:
+        ConfigError: it is not usable.
+    """
+    from imfast.errors import ConfigError
 
-    configure_logs(loaded.settings.log_level, loaded.settings.log_format)
-
-    import uvloop
-
-    from imfast.cli.announce import announce
-    from imfast.config.worker_document import STOP_SIGNALS
-    from imfast.supervisor.server import run_server
-
-    gc.freeze()
-    gc.enable()  # which imfast.__main__ disabled
-    for name in loaded.unknown_environment:
-        structlog.get_logger(__name__).warning("environment_variable_is_no_option", name=name)
-
-    async def serve() -> int:
-        status = await run_server(opened, first, announce=announce, load=load)
-        # The loop takes its handlers away when it closes: a late signal changes nothing.
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-        return status
-
-    # Not `uvloop.run`: its tear-down runs the loop again, which takes descriptors. All tasks have
-    # ended, and the end must not fail where none is left.
-    loop = uvloop.new_event_loop()
     try:
-        return loop.run_until_complete(serve())
-    finally:
-        loop.close()
+        with command.make_context("serve", list(arguments)) as context:
+            return _read(context.params)
+    except click.ClickException as error:
+        raise ConfigError(error.format_message()) from None
+
+
+def _read(flags: dict[str, Any]) -> ServerSettings:
+    from imfast.config.server_settings import ServerSettings
+
+    return ServerSettings.read(load_flags(dict(flags)).settings.document())

@@ -5,12 +5,11 @@ from __future__ import annotations
 import hmac
 import time
 from base64 import urlsafe_b64encode
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
-from imfast.config.keys import token_key
-from imfast.config.schema import Settings
+from imfast.config.keys import KeyOptions, token_key
 from imfast.errors import ConfigError
 from imfast.identifiers import DEFAULT_TENANT, is_identifier
 
@@ -19,8 +18,17 @@ __all__ = ["sign_token"]
 HEADER = {"alg": "HS256", "typ": "JWT"}
 
 
+class TokenOptions(KeyOptions, Protocol):
+    """The options that say what a token has to be."""
+
+    @property
+    def jwt_issuer(self) -> str | None: ...
+    @property
+    def jwt_audience(self) -> str | None: ...
+
+
 def sign_token(
-    settings: Settings,
+    settings: TokenOptions,
     user: str,
     *,
     ttl_s: float,

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection
 
-__all__ = ["parse_affinity", "processor_of", "processors"]
+__all__ = ["cores", "parse_affinity", "processor_of", "processors"]
 
 PROCESSOR_MAX = 4095
 _RANGE = re.compile(r"(?P<first>[0-9]{1,4})(?:-(?P<last>[0-9]{1,4}))?")
+
+
+def cores() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def parse_affinity(value: object) -> object:

@@ -34,6 +34,8 @@ class Loaded:
     """Option name → where its value came from. Options that are missing have their default."""
     unknown_environment: tuple[str, ...]
     """Variables with our prefix that are no option: misspelt, or of another version."""
+    config_file: Path | None = None
+    """The TOML file that was read."""
 
     def origin(self, name: str) -> str:
         """Where the value of option `name` came from."""
@@ -78,7 +80,7 @@ def load(flags: Mapping[str, Any] | None = None, config_file: Path | None = None
     except ValidationError as error:
         raise ConfigError(_refusal(error, values, origins)) from None
     check_rules(settings)
-    return Loaded(settings=settings, origins=origins, unknown_environment=_unknown_environment())
+    return Loaded(settings, origins, _unknown_environment(), path)
 
 
 def _path_of_environment() -> Path | None:

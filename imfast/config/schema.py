@@ -7,34 +7,26 @@ messages; nothing about an option is written a second time. Values are validated
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from imfast import limits
-from imfast.config.affinity import parse_affinity
+from imfast.config.affinity import cores, parse_affinity
 from imfast.config.coalesce import parse_coalesce
 from imfast.config.consumers import parse_consumers
 from imfast.config.networks import parse_networks
 from imfast.config.option import option
 from imfast.config.units import parse_bytes, parse_count, parse_seconds
+from imfast.config.worker_document import PARTITIONS_MAX
 
-__all__ = ["PARTITIONS_MAX", "WORKERS_MAX", "Settings", "cores"]
+__all__ = ["WORKERS_MAX", "Settings"]
 
 KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 
 WORKERS_MAX = 62
 """A route is a 64-bit mask of workers, two bits of which the table needs for itself."""
-
-PARTITIONS_MAX = 256
-"""The shared table of positions has this many places."""
-
-
-def cores() -> int:
-    """The processors that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def _names(value: object) -> object:

@@ -58,6 +58,7 @@ import orjson
 from imfast.config.worker_settings import WorkerSettings
 
 __all__ = [
+    "PARTITIONS_MAX",
     "STOP_SIGNALS",
     "Layout",
     "WorkerDocument",
@@ -65,6 +66,9 @@ __all__ = [
     "feed_path",
     "partitions_of",
 ]
+
+PARTITIONS_MAX = 256
+"""The shared table of positions has this many places."""
 
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)

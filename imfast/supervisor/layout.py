@@ -5,12 +5,11 @@ from __future__ import annotations
 import secrets
 from datetime import UTC, datetime
 from pathlib import Path
+from string import hexdigits
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from imfast.config.schema import PARTITIONS_MAX
-from imfast.config.worker_document import Layout
+from imfast.config.worker_document import PARTITIONS_MAX, Layout
 from imfast.errors import DataDirectoryError
 from imfast.supervisor.durable_file import write_atomically
 
@@ -21,20 +20,7 @@ FORMAT_VERSION = 1
 
 FILE_NAME = "layout.json"
 
-
-class _Version(BaseModel):
-    """The only field whose meaning no version may change."""
-
-    format: int = Field(ge=1)
-
-
-class _LayoutFile(_Version):
-    model_config = ConfigDict(extra="forbid")
-
-    partitions: int = Field(ge=1, le=PARTITIONS_MAX)
-    generation: int = Field(ge=1)
-    hash_secret: str = Field(pattern="^[0-9a-f]{32}$")
-    created: datetime
+HASH_SECRET_DIGITS = 32
 
 
 def open_layout(directory: Path, *, partitions: int | None, partitions_default: int) -> Layout:
@@ -53,7 +39,7 @@ def open_layout(directory: Path, *, partitions: int | None, partitions_default: 
         layout = Layout(
             partitions=partitions or partitions_default,
             generation=1,
-            hash_secret=secrets.token_hex(16),
+            hash_secret=secrets.token_hex(HASH_SECRET_DIGITS // 2),
         )
         write_layout(directory, layout)
     elif partitions is not None and partitions != layout.partitions:
@@ -77,10 +63,7 @@ def read_layout(directory: Path) -> Layout | None:
         content = path.read_bytes()
     except FileNotFoundError:
         return None
-    file = _parse(path, content)
-    return Layout(
-        partitions=file.partitions, generation=file.generation, hash_secret=file.hash_secret
-    )
+    return _as_written(content) or _judged(path, content)
 
 
 def write_layout(directory: Path, layout: Layout) -> None:
@@ -89,32 +72,50 @@ def write_layout(directory: Path, layout: Layout) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    content = orjson.dumps(
+    content = _encoded(layout, datetime.now(UTC).isoformat(timespec="seconds"))
+    write_atomically(directory / FILE_NAME, content, mode=0o600, durable=True)
+
+
+def _encoded(layout: Layout, created: str) -> bytes:
+    return orjson.dumps(
         {
             "format": FORMAT_VERSION,
             "partitions": layout.partitions,
             "generation": layout.generation,
             "hash_secret": layout.hash_secret,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "created": created,
         },
         option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE,
     )
-    write_atomically(directory / FILE_NAME, content, mode=0o600, durable=True)
 
 
-def _parse(path: Path, content: bytes) -> _LayoutFile:
+def _as_written(content: bytes) -> Layout | None:
+    """The layout of a file that is byte for byte as this version writes one; else None.
+
+    That is almost every file, and what judges the others takes long to load.
+    """
     try:
-        version = _Version.model_validate_json(content).format
-        if version > FORMAT_VERSION:
-            raise DataDirectoryError(
-                f"data directory {path.parent} has format {version}, this program knows formats"
-                f" up to {FORMAT_VERSION}: use the newer program that wrote it"
-            )
-        return _LayoutFile.model_validate_json(content)
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        where = ".".join(map(str, problem["loc"])) or "file"
-        raise DataDirectoryError(
-            f"{path} is damaged ({where}: {problem['msg']}): put it back from a backup; without"
-            " it the directory's data cannot be placed"
-        ) from None
+        fields = orjson.loads(content)
+        created = fields["created"]
+        datetime.fromisoformat(created)
+        layout = Layout(fields["partitions"], fields["generation"], fields["hash_secret"])
+        is_ours = (
+            type(layout.partitions) is type(layout.generation) is int
+            and 1 <= layout.partitions <= PARTITIONS_MAX
+            and layout.generation >= 1
+            and len(layout.hash_secret) == HASH_SECRET_DIGITS
+            and set(layout.hash_secret) <= set(hexdigits.lower())
+            and _encoded(layout, created) == content
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+    return layout if is_ours else None
+
+
+def _judged(path: Path, content: bytes) -> Layout:
+    from imfast.supervisor.layout_file import judged
+
+    file = judged(path, content, format_version=FORMAT_VERSION)
+    return Layout(
+        partitions=file.partitions, generation=file.generation, hash_secret=file.hash_secret
+    )

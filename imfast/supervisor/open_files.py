@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import resource
+from typing import Protocol
 
-from imfast.config.schema import Settings
 from imfast.errors import ConfigError
 
 __all__ = ["connections_possible", "raise_open_files", "resolve_connections"]
 
 RESERVED = 512
 """Descriptors of a worker that are no client connections: listeners, links, logs, Python's own."""
+
+
+class Shares(Protocol):
+    """The options that say who shares what may be open."""
+
+    @property
+    def connections_max(self) -> int | None: ...
+    @property
+    def worker_count(self) -> int: ...
 
 
 def raise_open_files() -> int:
@@ -21,7 +30,7 @@ def raise_open_files() -> int:
     return hard
 
 
-def resolve_connections(settings: Settings, open_files: int) -> int:
+def resolve_connections(settings: Shares, open_files: int) -> int:
     """How many connections a worker takes.
 
     Raises:
@@ -38,7 +47,7 @@ def resolve_connections(settings: Settings, open_files: int) -> int:
     return possible if wanted is None else wanted
 
 
-def connections_possible(settings: Settings, open_files: int) -> int:
+def connections_possible(settings: Shares, open_files: int) -> int:
     """Connections for which a worker that may open so many files has descriptors left."""
     # Every worker holds all listeners, to be able to adopt them, and a link to each sibling.
     return open_files - RESERVED - 4 * settings.worker_count

@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+from imfast.config.affinity import cores
 from imfast.config.keys import ensure_development_secret, uses_development_secret
-from imfast.config.schema import Settings, cores
+from imfast.config.server_settings import ServerSettings
 from imfast.config.worker_document import Layout, WorkerDocument, WorkerSockets, partitions_of
 from imfast.errors import ConfigError, DataDirectoryError, InsecureSecretError
 from imfast.supervisor.data_directory import DataDirectory, unusable
@@ -45,7 +46,7 @@ ROUTE_BUCKETS_MIN = 1 << 12
 class Opened:
     """A server's sockets, files and memory, and how workers get them."""
 
-    settings: Settings
+    settings: ServerSettings
     """Resolved: workers, partitions and connections_max are never None."""
     layout: Layout
     links: Links
@@ -121,13 +122,13 @@ class Opened:
                 routes=numbers[self.routes.descriptor],
             ),
             layout=self.layout,
-            options=self.settings.document(),
+            options=self.settings.options,
         )
 
 
 @contextmanager
 def open_server(
-    settings: Settings,
+    settings: ServerSettings,
     zygote: Zygote,
     *,
     make_routes: Callable[[int], RouteTable] = EngineRouteTable,
@@ -147,7 +148,7 @@ def open_server(
 
 
 def _open(
-    settings: Settings,
+    settings: ServerSettings,
     zygote: Zygote,
     make_routes: Callable[[int], RouteTable],
     stack: ExitStack,
@@ -204,19 +205,19 @@ def _open(
     )
 
 
-def resolved(settings: Settings, *, partitions: int | None, connections: int) -> Settings:
+def resolved(
+    settings: ServerSettings, *, partitions: int | None, connections: int
+) -> ServerSettings:
     """The settings with everything in place of what was left to the machine and the layout."""
-    return settings.model_copy(
-        update={
-            "workers": settings.worker_count,
-            "partitions": partitions,
-            "connections_max": connections,
-            "unauthenticated_max": min(settings.unauthenticated_max, connections),
-        }
+    return settings.resolved(
+        workers=settings.worker_count,
+        partitions=partitions,
+        connections_max=connections,
+        unauthenticated_max=min(settings.unauthenticated_max, connections),
     )
 
 
-def _route_buckets(settings: Settings) -> int:
+def _route_buckets(settings: ServerSettings) -> int:
     """The route table's buckets: a power of two with room for every connection's user.
 
     Untouched pages of it take no memory, but users are spread over all of it by their hash: a

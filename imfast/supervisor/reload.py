@@ -18,7 +18,7 @@ import orjson
 import structlog
 
 from imfast.config.keys import token_key
-from imfast.config.schema import Settings
+from imfast.config.server_settings import ServerSettings
 from imfast.errors import ConfigError
 from imfast.observe.logs import configure_logs
 from imfast.supervisor.data_directory import reload_outcome
@@ -58,7 +58,7 @@ class Reload:
         self,
         supervisor: Supervisor,
         opened: Opened,
-        load: Callable[[], Settings],
+        load: Callable[[], ServerSettings],
         renewed: Callable[[Opened], Awaitable[None]],
     ) -> None:
         """`load` reads flags, environment and file again; it raises ConfigError. `renewed` is
@@ -116,8 +116,8 @@ class Reload:
         if changed:
             raise ConfigError(
                 "\n".join(
-                    f"option {name}: {getattr(present, name)!r} cannot become"
-                    f" {getattr(wanted, name)!r} by a reload; stop the server and start it"
+                    f"option {name}: {present.options[name]!r} cannot become"
+                    f" {wanted.options[name]!r} by a reload; stop the server and start it"
                     for name in changed
                 )
             )
@@ -133,8 +133,8 @@ class Reload:
         )
 
     @staticmethod
-    def _differs(name: str, present: Settings, wanted: Settings) -> bool:
-        before, after = getattr(present, name), getattr(wanted, name)
+    def _differs(name: str, present: ServerSettings, wanted: ServerSettings) -> bool:
+        before, after = present.options[name], wanted.options[name]
         # None leaves these two to the machine and the layout, which were asked at the start.
         left_open = after is None and name in ("workers", "partitions")
         return bool(before != after) and not left_open

@@ -15,7 +15,7 @@ from functools import partial
 import orjson
 import structlog
 
-from imfast.config.schema import Settings
+from imfast.config.server_settings import ServerSettings
 from imfast.config.worker_document import STOP_SIGNALS
 from imfast.supervisor.consumers import Consumers
 from imfast.supervisor.durable_file import write_atomically
@@ -39,7 +39,7 @@ at once, and waits in its accept queue."""
 class Running:
     """A server that clients can reach, for the announcement on the terminal."""
 
-    settings: Settings
+    settings: ServerSettings
     """Resolved: workers, partitions and connections_max are never None."""
     host: str
     ports: dict[str, int]
@@ -51,7 +51,7 @@ async def run_server(
     first: Sequence[Child],
     *,
     announce: Callable[[Running], None],
-    load: Callable[[], Settings],
+    load: Callable[[], ServerSettings],
     timing: Timing | None = None,
 ) -> int:
     """Runs until SIGTERM or SIGINT and the end of the drain. SIGHUP reloads.

@@ -1,19 +1,23 @@
-"""The zygote as the supervisor uses it: started early, asked for workers, replaced when it dies.
+"""The zygote as the supervisor uses it: forked early, asked for workers, replaced when it dies.
 
-See imfast.worker.zygote for what it is. This module loads nothing that takes time: whoever runs
-`imfast serve` starts the zygote first of all, and loads its own modules while that loads its.
+See imfast.worker.zygote for what it is. The first one is forked off the supervisor itself, when
+that has loaded what workers need and nothing else, so that both load it once. A later one is a
+program of its own, because by then the supervisor has threads and secrets. This module loads
+nothing that takes time.
 """
 
 from __future__ import annotations
 
 import fcntl
+import gc
 import io
 import os
 import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NoReturn
 
 from imfast.worker.parent import become_subreaper
 
@@ -113,10 +117,42 @@ class Zygote:
             except BaseException:
                 ours.close()
                 raise
-        self._watch = os.pidfd_open(self._pid)
-        self._requests = ours
-        self._started = time.monotonic()
-        self._is_loaded = False
+        self._begun(ours)
+
+    def split_off(self, be_zygote: Callable[[int, int], NoReturn] | None = None) -> None:
+        """Loads what workers need, and forks it off this process, which has one thread.
+
+        Args:
+            be_zygote: gets a socket's descriptor and our pid, in the new process.
+
+        Raises:
+            OSError: the machine has no process, memory or descriptor left.
+        """
+        if be_zygote is None:
+            from imfast.worker import __main__ as worker
+
+            be_zygote = worker.be_zygote
+        become_subreaper()
+        supervisor = os.getpid()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        # Workers inherit the mask: a signal waits until their handlers stand.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        try:
+            self._pid = os.fork()
+            if self._pid == 0:
+                try:
+                    ours.close()
+                    _forget_supervisor()
+                    be_zygote(theirs.detach(), supervisor)
+                finally:
+                    os._exit(1)  # two supervisors would be the worst of all outcomes
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        self._begun(ours)
 
     def revive(self) -> int | None:
         """Starts it again if it has died; returns the exit status if so.
@@ -165,6 +201,12 @@ class Zygote:
         if self._requests is not None:
             self._bury(patience_s=0.0)
 
+    def _begun(self, requests: socket.socket) -> None:
+        self._watch = os.pidfd_open(self._pid)
+        self._requests = requests
+        self._started = time.monotonic()
+        self._is_loaded = False
+
     def _ask(self, passed: Sequence[int]) -> list[int]:
         requests = self._requests
         if requests is None:
@@ -199,3 +241,16 @@ class Zygote:
         # Not by poll(2), which refuses to work where no descriptor is left.
         options = os.WEXITED | os.WNOHANG | os.WNOWAIT
         return os.waitid(os.P_PIDFD, self._watch, options) is not None
+
+
+def _forget_supervisor() -> None:
+    """Makes a process that was just forked what a program of its own would be."""
+    os.setpgid(0, 0)
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    if not sys.flags.safe_path:  # as `WORKER_COMMAND`
+        del sys.path[0]
+    gc.enable()  # which imfast.__main__ disabled

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from typing import NoReturn
 
 import imfast.observe.lean_structlog  # noqa: F401 - before whatever loads all of it
 from imfast.config.worker_document import STOP_SIGNALS, WorkerDocument
@@ -16,12 +17,27 @@ from imfast.worker.parent import die_with_parent
 from imfast.worker.zygote import fork_workers
 
 
-def main() -> int:
-    """Forks workers until the supervisor, PID, closes FD; in a worker, serves until told to stop.
+def be_zygote(requests: int, supervisor: int) -> NoReturn:
+    """Forks workers until the process `supervisor` closes the socket `requests`, and exits.
 
-    Returns the exit status.
+    So does each worker, when it has served.
     """
-    requests, supervisor = map(int, sys.argv[1:3])
+    status = 1
+    try:
+        status = _fork_or_serve(requests, supervisor)
+    except SystemExit as leaving:
+        status = leaving.code if isinstance(leaving.code, int) else 1
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Without the interpreter's tear-down: everything that matters is on disk or closed, and a
+        # thread that is still in a system call must not delay a restart.
+        os._exit(status)
+
+
+def _fork_or_serve(requests: int, supervisor: int) -> int:
     die_with_parent(supervisor)
     descriptor = fork_workers(requests, idle=load_all)
     if descriptor is None:
@@ -41,9 +57,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    status = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Without the interpreter's tear-down: everything that matters is on disk or closed, and a
-    # thread that is still in a system call must not delay a restart.
-    os._exit(status)
+    be_zygote(int(sys.argv[1]), int(sys.argv[2]))

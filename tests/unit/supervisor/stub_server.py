@@ -14,6 +14,7 @@ from pathlib import Path
 import uvloop
 
 from imfast.config.load import load
+from imfast.config.server_settings import ServerSettings
 from imfast.errors import StartError
 from imfast.observe.logs import configure_logs
 from imfast.supervisor.opened import open_server
@@ -43,11 +44,15 @@ def announce(running: Running) -> None:
     print(json.dumps(running.ports), flush=True)
 
 
+def read(given: dict[str, str]) -> ServerSettings:
+    return ServerSettings.read(load(given).settings.document())
+
+
 def main() -> int:
     configure_logs("info", "json")
     try:
         given = dict(argument.split("=", 1) for argument in sys.argv[1:])
-        settings = load(given).settings
+        settings = read(given)
         zygote = Zygote([sys.executable, str(Path(__file__).with_name("stub_worker.py"))])
         with open_server(settings, zygote, make_routes=MemoryRouteTable) as opened:
             return uvloop.run(

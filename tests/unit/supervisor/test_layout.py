@@ -84,3 +84,32 @@ def test_layout_that_is_no_json_object_is_refused(tmp_path: Path, content: bytes
     (tmp_path / "layout.json").write_bytes(content)
     with pytest.raises(DataDirectoryError, match="damaged"):
         open_layout(tmp_path, partitions=None, partitions_default=1)
+
+
+@pytest.mark.parametrize(
+    ("ours", "changed"),
+    [
+        (b'"partitions": 3', b'"partitions": 999'),
+        (b'"partitions": 3', b'"partitions": 0'),
+        (b'"generation": 1', b'"generation": 0'),
+        (b'"hash_secret": "', b'"hash_secret": "0'),
+        (b'"hash_secret": "', b'"hash_secret": null, "x": "'),
+        (b'"created": "2', b'"created": "x'),
+        (b'"format": 1', b'"format": 2'),
+    ],
+)
+def test_layout_that_is_almost_as_written_is_refused(tmp_path: Path, ours: bytes, changed: bytes):
+    open_layout(tmp_path, partitions=3, partitions_default=1)
+    file = tmp_path / "layout.json"
+    content = file.read_bytes()
+    assert ours in content
+    file.write_bytes(content.replace(ours, changed))
+    with pytest.raises(DataDirectoryError):
+        open_layout(tmp_path, partitions=None, partitions_default=1)
+
+
+def test_layout_written_in_another_form_is_the_same(tmp_path: Path):
+    first = open_layout(tmp_path, partitions=3, partitions_default=1)
+    file = tmp_path / "layout.json"
+    file.write_text(json.dumps(json.loads(file.read_text())))
+    assert open_layout(tmp_path, partitions=3, partitions_default=1) == first

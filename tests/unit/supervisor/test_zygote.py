@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -173,3 +175,67 @@ def test_zygote_that_died_young_is_not_started_again_before_it_is_needed(zygote:
     assert status == -signal.SIGKILL
     assert zygote.revive() is None
     assert zygote._requests is None
+
+
+SPLIT = """
+import json, os, signal, sys
+from imfast.supervisor.zygote import Zygote
+
+STOP = (signal.SIGTERM, signal.SIGINT)
+
+def be_zygote(requests, supervisor):
+    said = {
+        "supervisor": supervisor,
+        "parent": os.getppid(),
+        "group": os.getpgid(0) == os.getpid(),
+        "input": os.readlink("/proc/self/fd/0"),
+        "blocked": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
+        "default": [signal.getsignal(n) == signal.SIG_DFL for n in STOP],
+        "path": sys.path[0] == given,
+        "sockets": sum("socket" in os.readlink(f"/proc/self/fd/{fd}") for fd in (3, 4) if
+            os.path.exists(f"/proc/self/fd/{fd}")),
+    }
+    print(json.dumps(said), flush=True)
+    if "fail" in sys.argv:
+        raise RuntimeError("it cannot")
+    os._exit(7)
+
+given = sys.path[0]
+signal.signal(signal.SIGTERM, print)
+zygote = Zygote()
+zygote.split_off(be_zygote)
+while (status := zygote.revive()) is None:
+    pass
+print(json.dumps([os.getpid(), status, sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ()))]))
+"""
+
+
+def test_zygote_that_is_split_off_is_as_a_program_of_its_own():
+    run = subprocess.run(
+        [sys.executable, "-c", SPLIT], capture_output=True, text=True, check=True, timeout=30
+    )
+    first, second = map(json.loads, run.stdout.splitlines())
+    supervisor, status, mask = second
+    assert first == {
+        "supervisor": supervisor,
+        "parent": supervisor,
+        "group": True,
+        "input": os.devnull,
+        "blocked": sorted((signal.SIGTERM, signal.SIGINT)),
+        "default": [True, True],
+        "path": False,
+        "sockets": 1,
+    }
+    assert (status, mask) == (7, [])
+
+
+def test_zygote_that_fails_when_it_is_split_off_is_no_second_supervisor():
+    run = subprocess.run(
+        [sys.executable, "-c", SPLIT, "fail"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    assert len(run.stdout.splitlines()) == 2
+    assert json.loads(run.stdout.splitlines()[1])[1] == 1
