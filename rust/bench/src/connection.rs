@@ -98,7 +98,11 @@ impl Connection {
                 bytes: kept + fresh,
                 fresh,
             }),
-            Err(Errno::AGAIN | Errno::INTR) => Ok(Read::Nothing),
+            Err(Errno::AGAIN | Errno::INTR) if kept == 0 => Ok(Read::Nothing),
+            Err(Errno::AGAIN | Errno::INTR) => Ok(Read::Bytes {
+                bytes: kept,
+                fresh: 0,
+            }),
             Err(Errno::CONNRESET) => Err(Failure::ended("reset")),
             Err(errno) => Err(Failure::System("recv", errno)),
         }

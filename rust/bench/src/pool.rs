@@ -20,6 +20,8 @@ use rustix::net::sockopt;
 pub(crate) struct User {
     pub name: String,
     pub token: String,
+    /// It is pushed nothing: a transport whose connections do one of both opens it for requests.
+    pub only_sends: bool,
 }
 
 /// How opening went.
@@ -139,15 +141,15 @@ impl<T: Transport> Pool<T> {
 
     /// Sends one frame in a write of its own.
     pub(crate) fn send(&mut self, index: usize, frame: &ClientFrame<'_>) -> Result<(), Failure> {
-        let mut batch = self.batch();
+        let mut batch = self.batch(index);
         batch.add(frame);
-        batch.send(index)
+        batch.send()
     }
 
-    /// Begins a write of several frames.
-    pub(crate) fn batch(&mut self) -> Batch<'_, T> {
+    /// Begins a write of several frames of connection `index`.
+    pub(crate) fn batch(&mut self, index: usize) -> Batch<'_, T> {
         self.out.clear();
-        Batch { pool: self }
+        Batch { pool: self, index }
     }
 
     fn flush_out(&mut self, index: usize) -> Result<(), Failure> {
@@ -170,16 +172,23 @@ impl<T: Transport> Pool<T> {
 /// Frames that go out in one write.
 pub(crate) struct Batch<'a, T> {
     pool: &'a mut Pool<T>,
+    index: usize,
 }
 
 impl<T: Transport> Batch<'_, T> {
     pub(crate) fn add(&mut self, frame: &ClientFrame<'_>) {
-        self.pool.transport.write(frame, &mut self.pool.out);
+        let Pool {
+            transport,
+            users,
+            out,
+            ..
+        } = &mut *self.pool;
+        transport.write(frame, &users[self.index], out);
     }
 
     /// Sends what was added since the last time.
-    pub(crate) fn send(&mut self, index: usize) -> Result<(), Failure> {
-        self.pool.flush_out(index)?;
+    pub(crate) fn send(&mut self) -> Result<(), Failure> {
+        self.pool.flush_out(self.index)?;
         self.pool.out.clear();
         Ok(())
     }

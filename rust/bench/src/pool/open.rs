@@ -162,7 +162,7 @@ impl<T: Transport> Pool<T> {
         match self.stages[index] {
             Stage::Connecting if event.writable => {
                 self.out.clear();
-                self.transport.greet(&mut self.out);
+                self.transport.greet(&self.users[index], &mut self.out);
                 self.flush_out(index)?;
                 self.stages[index] = Stage::Greeted;
                 self.want(index, false)?;
@@ -177,7 +177,12 @@ impl<T: Transport> Pool<T> {
                 let input = self.buffer[..bytes].to_vec();
                 let read = self.authenticate(index, &input)?;
                 self.connections[index].keep(&input[read..]);
-                Ok(0)
+                // Who is greeted with more than that may hear nothing else for a while.
+                if read > 0 && self.stages[index] == Stage::Authenticating {
+                    self.finish(index, event, each)
+                } else {
+                    Ok(0)
+                }
             }
             Stage::Authenticating => self.finish(index, event, each),
             _ => Ok(0),
@@ -186,14 +191,14 @@ impl<T: Transport> Pool<T> {
 
     /// Sends `connect` once the greeting is answered; returns the bytes of the answer.
     fn authenticate(&mut self, index: usize, input: &[u8]) -> Result<usize, Failure> {
+        let users = Rc::clone(&self.users);
+        if !self.transport.joins(&users[index]) {
+            self.is_open(index);
+            return Ok(0);
+        }
         let Some(read) = self.transport.greeted(input)? else {
             return Ok(0);
         };
-        if !T::AUTHENTICATES {
-            self.is_open(index);
-            return Ok(read);
-        }
-        let users = Rc::clone(&self.users);
         let sync = self.syncs.get(&index).cloned().unwrap_or_default();
         let frame = ClientFrame {
             id: 1,

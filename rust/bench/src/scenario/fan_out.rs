@@ -33,6 +33,10 @@ impl Scenario for FanOut {
         options.publishers
     }
 
+    fn senders(options: &Options) -> usize {
+        options.publishers
+    }
+
     fn prepare<T: Transport>(stage: &mut Stage<'_, T>) -> Result<String, Failure> {
         if stage.options.share.is_some_and(|index| index > 0) {
             return Ok(String::new());
@@ -278,13 +282,13 @@ fn send<T: Transport>(
         at_ns,
         ..Stamp::default()
     };
-    let mut batch = pool.batch();
+    let mut batch = pool.batch(index);
     for left in (0..count).rev() {
         sent[index] += 1;
         burn(options.burn);
         batch.add(&messages.next(sent[index], Target::Group(group.into()), stamp));
         if !options.batch || left == 0 {
-            batch.send(index)?;
+            batch.send()?;
         }
     }
     Ok(())

@@ -45,7 +45,7 @@ pub(super) fn create<T: Transport>(
         let id = call as u64 + 1;
         let verb = Verb::Group(action);
         pool.send(creator, &ClientFrame { id, verb })?;
-        group = answer(transport, pool, creator, id)?;
+        group = answer(transport, pool, creator)?;
     }
     Ok(group)
 }
@@ -54,7 +54,6 @@ fn answer<T: Transport>(
     transport: T,
     pool: &mut Pool<T>,
     creator: usize,
-    id: u64,
 ) -> Result<String, Failure> {
     let give_up_ns = now_ns() + PATIENCE_NS;
     let mut events: Vec<Ready> = Vec::new();
@@ -68,7 +67,8 @@ fn answer<T: Transport>(
                 }
                 let mut rows = Vec::new();
                 match transport.decode(bytes, &mut rows) {
-                    Ok(frame) if frame.id == id => {
+                    // It is the only request under way.
+                    Ok(frame) if frame.id != 0 => {
                         answer = Some(match frame.body {
                             ServerBody::Group { conversation, .. } => Ok(conversation.into_owned()),
                             other => Err(format!("group was answered with {other:?}")),

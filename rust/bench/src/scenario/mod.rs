@@ -61,6 +61,11 @@ pub(crate) trait Scenario {
         0
     }
 
+    /// The first of those apart, which only send.
+    fn senders(_: &Options) -> usize {
+        0
+    }
+
     /// Connections that need each other, and so share a process.
     fn block(_: &Options) -> usize {
         1
@@ -125,6 +130,16 @@ scenarios! {
 
 /// What is the same for all scenarios: users, connections, the common start.
 fn act<S: Scenario, T: Transport>(transport: T, options: &Options) -> Result<Outcome, Failure> {
+    if !T::SCENARIOS.is_empty() && !T::SCENARIOS.contains(&options.scenario) {
+        let (transport, some) = (options.transport, T::SCENARIOS.join(", "));
+        let (text, wanted) = (
+            "its connections do not both send and receive",
+            options.scenario,
+        );
+        return Err(Failure::Said(format!(
+            "no {wanted} over {transport}: {text}; only {some}"
+        )));
+    }
     let everybody: Rc<[User]> = users::all::<S, T>(options)?.into();
     let own = users::share::<S>(options, everybody.len());
     let users: Rc<[User]> = everybody.get(own.clone()).unwrap_or_default().into();

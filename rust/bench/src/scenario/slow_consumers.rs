@@ -31,6 +31,10 @@ impl Scenario for SlowConsumers {
         options.publishers + options.stalled
     }
 
+    fn senders(options: &Options) -> usize {
+        options.publishers
+    }
+
     fn prepare<T: Transport>(stage: &mut Stage<'_, T>) -> Result<String, Failure> {
         let group = FanOut::prepare(stage)?;
         for index in stalled(&group, stage.options) {

@@ -14,6 +14,7 @@ pub(super) fn all<S: Scenario, T: Transport>(options: &Options) -> Result<Vec<Us
     let wanted = options
         .connections
         .map(|connections| connections + S::apart(options));
+    let senders = S::senders(options);
     if !T::AUTHENTICATES && options.tokens.as_os_str().is_empty() {
         return Ok((0..wanted.unwrap_or(1)).map(nobody).collect());
     }
@@ -28,6 +29,7 @@ pub(super) fn all<S: Scenario, T: Transport>(options: &Options) -> Result<Vec<Us
         users.push(User {
             name: name.into(),
             token: token.into(),
+            only_sends: users.len() < senders,
         });
     }
     if let Some(wanted) = wanted {
@@ -46,6 +48,7 @@ fn nobody(number: usize) -> User {
     User {
         name: format!("u{number}"),
         token: String::new(),
+        only_sends: false,
     }
 }
 

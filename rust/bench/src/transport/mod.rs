@@ -1,7 +1,9 @@
 //! One small file a transport: the greeting, the framing, the encoding.
 
+mod http;
 mod peers;
 mod preframed;
+mod sse;
 mod tcp;
 mod websocket;
 
@@ -10,6 +12,7 @@ pub(crate) use tcp::Tcp;
 
 use crate::failure::Failure;
 use crate::options::Options;
+use crate::pool::User;
 use crate::result::Outcome;
 use crate::scenario;
 use imfast_wire::frames::client::ClientFrame;
@@ -45,6 +48,8 @@ transports! {
     "ws-json" => websocket::WebSocketJson, "WebSocket with imfast.v1.json";
     "ws-proto" => websocket::WebSocketProto, "WebSocket with imfast.v1.proto";
     "tcp" => tcp::Tcp, "framed TCP with protobuf";
+    "http" => http::Http, "HTTP/1.1, a POST for each request; direct only";
+    "sse" => sse::Sse, "server-sent events to subscribers, POST of publishers";
     "plain" => peers::Plain, "peers: libraries without a protocol, see benchmarks/peers/servers";
     "socket-io" => peers::SocketIo, "peers: Socket.IO 5";
     "centrifugo" => peers::Centrifugo, "peers: Centrifugo's JSON over WebSocket";
@@ -86,14 +91,25 @@ pub(crate) trait Transport: Copy {
     /// subscribed when they connected.
     const GROUPS: bool = true;
 
+    /// Whether what others send arrives; where not, a message is done when it is answered.
+    const DELIVERS: bool = true;
+    /// The scenarios that it can play; none is named: all.
+    const SCENARIOS: &'static [&'static str] = &[];
+
+    /// Whether a connection of `user` becomes a session, by a greeting and `connect`. One that does
+    /// not is ready at once.
+    fn joins(self, _user: &User) -> bool {
+        Self::AUTHENTICATES
+    }
+
     /// Appends what comes before the first frame.
-    fn greet(self, out: &mut Vec<u8>);
+    fn greet(self, user: &User, out: &mut Vec<u8>);
 
     /// Reads the answer to the greeting at the start of `input`: its length once it is complete.
     fn greeted(self, input: &[u8]) -> Result<Option<usize>, String>;
 
-    /// Appends a client frame.
-    fn write(self, frame: &ClientFrame<'_>, out: &mut Vec<u8>);
+    /// Appends a client frame of `user`; what the transport has no use for is nothing.
+    fn write(self, frame: &ClientFrame<'_>, user: &User, out: &mut Vec<u8>);
 
     /// Appends the answer to [`Incoming::Ping`].
     fn pong(self, payload: &[u8], out: &mut Vec<u8>);

@@ -7,6 +7,7 @@ use imfast_wire::frames::server::ServerFrame;
 use super::websocket::WebSocketProto;
 use super::{Incoming, Kind, Transport};
 use crate::failure::Failure;
+use crate::pool::User;
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Preframed;
@@ -14,14 +15,14 @@ pub(crate) struct Preframed;
 impl Transport for Preframed {
     const AUTHENTICATES: bool = false;
 
-    fn greet(self, _: &mut Vec<u8>) {}
+    fn greet(self, _: &User, _: &mut Vec<u8>) {}
 
     fn greeted(self, _: &[u8]) -> Result<Option<usize>, String> {
         Ok(Some(0))
     }
 
-    fn write(self, frame: &ClientFrame<'_>, out: &mut Vec<u8>) {
-        WebSocketProto.write(frame, out);
+    fn write(self, frame: &ClientFrame<'_>, user: &User, out: &mut Vec<u8>) {
+        WebSocketProto.write(frame, user, out);
     }
 
     fn pong(self, payload: &[u8], out: &mut Vec<u8>) {

@@ -7,6 +7,7 @@ use imfast_wire::tcp::{self, Decoded};
 
 use super::{Incoming, Kind, Transport, author_proto, decode_proto, kind_proto, text_proto};
 use crate::failure::Failure;
+use crate::pool::User;
 
 /// Far above what the server sends.
 const FRAME_BYTES_MAX: usize = 16 << 20;
@@ -15,13 +16,13 @@ const FRAME_BYTES_MAX: usize = 16 << 20;
 pub(crate) struct Tcp;
 
 impl Transport for Tcp {
-    fn greet(self, _: &mut Vec<u8>) {}
+    fn greet(self, _: &User, _: &mut Vec<u8>) {}
 
     fn greeted(self, _: &[u8]) -> Result<Option<usize>, String> {
         Ok(Some(0))
     }
 
-    fn write(self, frame: &ClientFrame<'_>, out: &mut Vec<u8>) {
+    fn write(self, frame: &ClientFrame<'_>, _: &User, out: &mut Vec<u8>) {
         tcp::frame_with(out, |out| proto::encode_client(frame, out));
     }
 

@@ -16,6 +16,7 @@ use super::{Incoming, Kind, Transport};
 use super::{author_json, decode_json, kind_json, text_json};
 use super::{author_proto, decode_proto, kind_proto, text_proto};
 use crate::failure::{Closed, Failure};
+use crate::pool::User;
 
 /// Subprotocol `imfast.v1.json`: one JSON value in each text message.
 #[derive(Debug, Clone, Copy)]
@@ -26,7 +27,7 @@ pub(crate) struct WebSocketJson;
 pub(crate) struct WebSocketProto;
 
 impl Transport for WebSocketJson {
-    fn greet(self, out: &mut Vec<u8>) {
+    fn greet(self, _: &User, out: &mut Vec<u8>) {
         greet(PATH, Some("imfast.v1.json"), out);
     }
 
@@ -34,7 +35,7 @@ impl Transport for WebSocketJson {
         answer(PATH, Some("imfast.v1.json"), input)
     }
 
-    fn write(self, frame: &ClientFrame<'_>, out: &mut Vec<u8>) {
+    fn write(self, frame: &ClientFrame<'_>, _: &User, out: &mut Vec<u8>) {
         let mut text = Vec::with_capacity(512);
         json::encode_client(frame, &mut text);
         masked_frame(Opcode::Text, &text, MASK, out);
@@ -69,7 +70,7 @@ impl Transport for WebSocketJson {
 }
 
 impl Transport for WebSocketProto {
-    fn greet(self, out: &mut Vec<u8>) {
+    fn greet(self, _: &User, out: &mut Vec<u8>) {
         greet(PATH, Some("imfast.v1.proto"), out);
     }
 
@@ -77,7 +78,7 @@ impl Transport for WebSocketProto {
         answer(PATH, Some("imfast.v1.proto"), input)
     }
 
-    fn write(self, frame: &ClientFrame<'_>, out: &mut Vec<u8>) {
+    fn write(self, frame: &ClientFrame<'_>, _: &User, out: &mut Vec<u8>) {
         let mut message = Vec::with_capacity(512);
         put_delimited(&mut message, |out| proto::encode_client(frame, out));
         masked_frame(Opcode::Binary, &message, MASK, out);

@@ -154,7 +154,8 @@ impl<T: Transport> Links<T> {
     /// Writes one request; a connection that cannot take it is found broken by its next event.
     pub(crate) fn write(&mut self, index: usize, frame: &ClientFrame<'_>) {
         self.out.clear();
-        self.transport.write(frame, &mut self.out);
+        self.transport
+            .write(frame, &self.users[index], &mut self.out);
         self.all[index].written_ns = now_ns();
         // Its failure comes back as an event.
         let _ = self.flush_out(index);
@@ -243,7 +244,7 @@ impl<T: Transport> Links<T> {
     ) -> Result<(), Failure> {
         if self.all[index].stage == Stage::Connecting {
             self.out.clear();
-            self.transport.greet(&mut self.out);
+            self.transport.greet(&self.users[index], &mut self.out);
             self.flush_out(index)?;
             self.all[index].stage = Stage::Greeted;
             self.want(index)?;
@@ -367,7 +368,8 @@ impl<T: Transport> Links<T> {
                 sync: (&*self.all[index].sync).into(),
             },
         };
-        self.transport.write(&frame, &mut self.out);
+        self.transport
+            .write(&frame, &self.users[index], &mut self.out);
         self.flush_out(index)?;
         self.all[index].stage = Stage::Authenticating;
         Ok(read)

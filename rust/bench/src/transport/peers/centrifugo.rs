@@ -10,6 +10,7 @@ use super::super::websocket::{self, MASK};
 use super::super::{Incoming, Kind, Transport, string_json};
 use super::{Request, connected, published, request, text_frame};
 use crate::failure::Failure;
+use crate::pool::User;
 
 const PATH: &str = "/connection/websocket";
 
@@ -24,7 +25,7 @@ impl Transport for Centrifugo {
     const ECHOES: bool = false;
     const GROUPS: bool = false;
 
-    fn greet(self, out: &mut Vec<u8>) {
+    fn greet(self, _: &User, out: &mut Vec<u8>) {
         websocket::greet(PATH, None, out);
     }
 
@@ -32,7 +33,7 @@ impl Transport for Centrifugo {
         websocket::answer(PATH, None, input)
     }
 
-    fn write(self, frame: &ClientFrame<'_>, out: &mut Vec<u8>) {
+    fn write(self, frame: &ClientFrame<'_>, _: &User, out: &mut Vec<u8>) {
         match request(frame) {
             // Commands of one message stand in lines of their own.
             Some(Request::Subscribe { topic, credential }) => {

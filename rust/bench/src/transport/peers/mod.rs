@@ -115,6 +115,15 @@ mod testing {
 
     use super::super::{Incoming, Transport};
     use super::*;
+    use crate::pool::User;
+
+    pub(super) fn nobody() -> User {
+        User {
+            name: String::new(),
+            token: String::new(),
+            only_sends: false,
+        }
+    }
 
     pub(super) fn connect(token: &str) -> ClientFrame<'_> {
         ClientFrame {
@@ -145,14 +154,14 @@ mod testing {
     /// What `transport` writes for `frame`, as plain bytes.
     pub(super) fn written(transport: impl Transport, frame: &ClientFrame<'_>) -> String {
         let mut out = Vec::new();
-        transport.write(frame, &mut out);
+        transport.write(frame, &nobody(), &mut out);
         String::from_utf8(out).expect("text")
     }
 
     /// The texts of the masked WebSocket frames that `transport` writes for `frame`.
     pub(super) fn texts(transport: impl Transport, frame: &ClientFrame<'_>) -> Vec<String> {
         let mut out = Vec::new();
-        transport.write(frame, &mut out);
+        transport.write(frame, &nobody(), &mut out);
         let (mut rest, mut found) = (&*out, Vec::new());
         while let [0x81, length, ..] = rest {
             let length = usize::from(length & 0x7f);

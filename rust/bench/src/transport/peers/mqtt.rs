@@ -6,6 +6,7 @@ use imfast_wire::frames::server::ServerFrame;
 use super::super::{Incoming, Kind, Transport};
 use super::{Request, connected, request};
 use crate::failure::Failure;
+use crate::pool::User;
 
 /// First bytes of packets: type and flags (section 2.2).
 const CONNECT: u8 = 0x10;
@@ -27,13 +28,13 @@ impl Transport for Mqtt {
     const ECHOES: bool = false;
     const GROUPS: bool = false;
 
-    fn greet(self, _: &mut Vec<u8>) {}
+    fn greet(self, _: &User, _: &mut Vec<u8>) {}
 
     fn greeted(self, _: &[u8]) -> Result<Option<usize>, String> {
         Ok(Some(0))
     }
 
-    fn write(self, frame: &ClientFrame<'_>, out: &mut Vec<u8>) {
+    fn write(self, frame: &ClientFrame<'_>, _: &User, out: &mut Vec<u8>) {
         match request(frame) {
             // Section 3.1.4: a client may go on without waiting for CONNACK.
             Some(Request::Subscribe { topic, .. }) => {
@@ -150,12 +151,12 @@ fn header(input: &[u8]) -> Result<Option<(usize, usize)>, String> {
 mod tests {
     use imfast_wire::frames::client::Target;
 
-    use super::super::testing::{connect, is_connected, send, survives_every_cut, walked};
+    use super::super::testing::{connect, is_connected, nobody, send, survives_every_cut, walked};
     use super::*;
 
     fn bytes(frame: &ClientFrame<'_>) -> Vec<u8> {
         let mut out = Vec::new();
-        Mqtt.write(frame, &mut out);
+        Mqtt.write(frame, &nobody(), &mut out);
         out
     }
 

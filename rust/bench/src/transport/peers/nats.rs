@@ -6,6 +6,7 @@ use imfast_wire::frames::server::ServerFrame;
 use super::super::{Incoming, Kind, Transport};
 use super::{Request, connected, request};
 use crate::failure::Failure;
+use crate::pool::User;
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Nats;
@@ -18,7 +19,7 @@ impl Transport for Nats {
     const GROUPS: bool = false;
 
     /// The server begins, with `INFO`.
-    fn greet(self, _: &mut Vec<u8>) {}
+    fn greet(self, _: &User, _: &mut Vec<u8>) {}
 
     fn greeted(self, input: &[u8]) -> Result<Option<usize>, String> {
         let Some((line, length)) = line(input) else {
@@ -31,7 +32,7 @@ impl Transport for Nats {
         }
     }
 
-    fn write(self, frame: &ClientFrame<'_>, out: &mut Vec<u8>) {
+    fn write(self, frame: &ClientFrame<'_>, _: &User, out: &mut Vec<u8>) {
         match request(frame) {
             // The server works in order: its PONG says that the subscription stands.
             Some(Request::Subscribe { topic, .. }) => {

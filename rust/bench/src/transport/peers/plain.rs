@@ -14,6 +14,7 @@ use super::super::websocket::{self, MASK};
 use super::super::{Incoming, Kind, Transport};
 use super::{Request, connected, request, text_frame};
 use crate::failure::Failure;
+use crate::pool::User;
 
 /// Begins every body.
 const BODY: u8 = b'x';
@@ -27,7 +28,7 @@ impl Transport for Plain {
     const ECHOES: bool = false;
     const GROUPS: bool = false;
 
-    fn greet(self, out: &mut Vec<u8>) {
+    fn greet(self, _: &User, out: &mut Vec<u8>) {
         websocket::greet("/ws", None, out);
     }
 
@@ -35,7 +36,7 @@ impl Transport for Plain {
         websocket::answer("/ws", None, input)
     }
 
-    fn write(self, frame: &ClientFrame<'_>, out: &mut Vec<u8>) {
+    fn write(self, frame: &ClientFrame<'_>, _: &User, out: &mut Vec<u8>) {
         match request(frame) {
             Some(Request::Subscribe { topic, .. }) => {
                 text_frame(format!("s{topic}").as_bytes(), out);

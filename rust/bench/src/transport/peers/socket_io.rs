@@ -12,6 +12,7 @@ use super::super::websocket::{self, MASK};
 use super::super::{Incoming, Kind, Transport, string_json};
 use super::{Request, connected, request, text_frame};
 use crate::failure::Failure;
+use crate::pool::User;
 
 const PATH: &str = "/socket.io/?EIO=4&transport=websocket";
 
@@ -33,7 +34,7 @@ impl Transport for SocketIo {
     const ECHOES: bool = false;
     const GROUPS: bool = false;
 
-    fn greet(self, out: &mut Vec<u8>) {
+    fn greet(self, _: &User, out: &mut Vec<u8>) {
         websocket::greet(PATH, None, out);
     }
 
@@ -41,7 +42,7 @@ impl Transport for SocketIo {
         websocket::answer(PATH, None, input)
     }
 
-    fn write(self, frame: &ClientFrame<'_>, out: &mut Vec<u8>) {
+    fn write(self, frame: &ClientFrame<'_>, _: &User, out: &mut Vec<u8>) {
         match request(frame) {
             Some(Request::Subscribe { topic, .. }) => {
                 text_frame(CONNECT, out);
