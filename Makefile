@@ -111,7 +111,7 @@ fmt: $(DEVELOP) ## Format Rust and Python in place
 .PHONY: bench
 bench: $(DEVELOP) $(BUILT) ## Measure the core figures; they never decide whether a test passes
 	@[[ $(PROFILE) == release ]] || { echo "bench measures release builds only" >&2; exit 1; }
-	$(VENV)/bin/python -m pytest benchmarks -o timeout=0 --benchmark-only $(PYTEST_ARGS)
+	$(VENV)/bin/python -m pytest benchmarks -o timeout=0 --benchmark-only --durations=0 --durations-min=10 $(PYTEST_ARGS)
 
 .PHONY: bench-full
 bench-full: PYTEST_ARGS += --full --peers

@@ -88,6 +88,16 @@ class Server:
             self._process.wait()
         shutil.rmtree(self.directory, ignore_errors=True)
 
+    def port(self, name: str) -> int:
+        """`http`, `tcp` or `admin`."""
+        port: int = self._ready["ports"][name]
+        return port
+
+    def reread(self) -> Self:
+        """Looks at who serves now, after a worker was replaced."""
+        self._ready = json.loads((self.directory / "ready.json").read_text())
+        return self
+
     @property
     def worker_pids(self) -> list[int]:
         """Process ids of the workers."""
@@ -96,18 +106,19 @@ class Server:
     def generator(
         self, scenario: str, transport: str, connections: int, *arguments: object
     ) -> Generator:
-        """Starts a run with users that never were here before, so that nothing is caught up.
+        """Starts a run with users that are new to the server, so that nothing is caught up.
 
         Of a fan-out, `connections` are the subscribers that read.
         """
-        stalled = dict(itertools.pairwise(arguments)).get("--stalled", 0)
-        port = self._ready["ports"]["tcp" if transport == "tcp" else "http"]
+        given = dict(itertools.pairwise(arguments))
+        apart = sum(int(str(given.get(flag, 0))) for flag in ("--stalled", "--publishers"))
+        port = self.port("tcp" if transport == "tcp" else "http")
         return Generator(
             scenario,
             *("--transport", transport),
             *("--port", port),
             *("--connections", connections),
-            *("--tokens", self._tokens(connections + int(str(stalled)) + TOKENS_SPARE)),
+            *("--tokens", self.tokens(connections + apart + TOKENS_SPARE)),
             *("--server-pids", ",".join(map(str, self.worker_pids))),
             *arguments,
         )
@@ -142,7 +153,8 @@ class Server:
         """Proportional set size of all workers."""
         return sum(pss_kib(pid) for pid in self.worker_pids)
 
-    def _tokens(self, count: int) -> Path:
+    def tokens(self, count: int) -> Path:
+        """A file of users that never were here before."""
         run = next(self._runs)
         # The secret is the file without its line end.
         secret = (self.data / "secret.key").read_bytes().rstrip(b"\n")

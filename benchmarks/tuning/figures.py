@@ -23,6 +23,8 @@ class Measures(StrEnum):
     CPU = "cpu_us"
     """Of the server, for one of what is counted, flat out."""
     CPU_PACED = "cpu_paced_us"
+    MEMORY = "memory_kib"
+    """Of the server, for one of those that do not read."""
 
 
 @dataclass

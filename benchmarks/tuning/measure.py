@@ -3,10 +3,11 @@
     python -m benchmarks.tuning.measure [--rounds 3] [--seconds 1.5] [--again] [option …]
 
 For every round the values of a knob take turns, so that what else the machine does hits all of
-them alike. Each value gets a server of its own and two loads: as much as goes through, and a
-constant rate, whose latencies run from the intended times. Results go to docs/tuning/figures.json
-after each run: started again, it goes on where it was cut short, as long as revision and times are
-the same. `python tools/tuning_page.py` draws them and renews docs/tuning.md.
+them alike. Each value gets a server of its own and the work that shows the knob, mostly two loads:
+as much as goes through, and a constant rate, whose latencies run from the intended times. Results
+go to docs/tuning/figures.json after each run: started again, it goes on where it was cut short, as
+long as revision and times are the same. `python tools/tuning_page.py` draws them and renews
+docs/tuning.md.
 """
 
 from __future__ import annotations
@@ -17,16 +18,13 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from benchmarks.flow.server import ROOT, Server
-from benchmarks.tuning.figures import FIGURES, KnobFigures, Measures, read, write
+from benchmarks.tuning.figures import FIGURES, KnobFigures, read, write
 from benchmarks.tuning.knobs import KNOBS, Knob
 from imfast.bench.generator import GeneratorError
 from imfast.bench.machine import machine, machine_text
 from imfast.config.load import options
-
-WARM_UP_SECONDS = 0.5
 
 
 def main() -> None:
@@ -95,41 +93,14 @@ def _round(knob: Knob, figures: KnobFigures, number: int, seconds: float) -> Non
 
 def _once(knob: Knob, value: str, seconds: float, busy_cores: list[float]) -> dict[str, float]:
     """One value once, on a fresh server."""
-    work = knob.work
-    timed = ("--seconds", seconds, "--warmup", WARM_UP_SECONDS)
-    flags = [f"--{knob.option.replace('_', '-')}", value]
+    flags = [*knob.flags, f"--{knob.option.replace('_', '-')}", value]
     workers = int(value) if knob.option == "workers" else knob.workers
-    flags = [] if knob.option == "workers" else flags
+    flags = [*knob.flags] if knob.option == "workers" else flags
     with (
         tempfile.TemporaryDirectory() as directory,
         Server(Path(directory) / "server", *flags, workers=workers) as server,
     ):
-
-        def run(*arguments: object) -> dict[str, Any]:
-            found = server.run(work.scenario, work.transport, work.connections, *arguments, *timed)
-            busy_cores.append(round(found.get("machine_busy_cores", 0.0), 2))
-            return found
-
-        flat_out = run(*work.flat_out)
-        paced = run(*work.paced) if work.paced else flat_out
-    return _measures(work.per, work.rate_field, flat_out, paced)
-
-
-def _measures(
-    per: str, rate_field: str, flat_out: dict[str, Any], paced: dict[str, Any]
-) -> dict[str, float]:
-    """The figures of both loads, by the names of `Measures`."""
-    field = f"server_cpu_us_per_{per}"
-    costs = {Measures.CPU: flat_out[field]}
-    if paced is not flat_out:
-        costs[Measures.CPU_PACED] = paced[field]
-    latency = paced["latency"]
-    return {
-        Measures.RATE: flat_out[rate_field],
-        Measures.P50: latency["p50_us"] / 1e3,
-        Measures.P99: latency["p99_us"] / 1e3,
-        **costs,
-    }
+        return knob.work.measure(server, seconds, busy_cores)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ def panels(figures: KnobFigures) -> list[Plot]:
             [("flat out", Measures.CPU), ("paced", Measures.CPU_PACED)],
             False,
         ),
+        ("memory for one that does not read, KiB", [("", Measures.MEMORY)], False),
     ]
     return [
         plot for label, measures, log in wanted if (plot := _panel(figures, label, measures, log))
@@ -42,6 +43,7 @@ def table(figures: KnobFigures) -> list[str]:
         Measures.P99: "p99, ms",
         Measures.CPU: f"µs a {figures.per}",
         Measures.CPU_PACED: "µs, paced",
+        Measures.MEMORY: "KiB for one that does not read",
     }
     there = [one for one in names if any(runs.get(one) for runs in figures.runs.values())]
     rows = [["", *(names[one] for one in there)], ["---"] * (len(there) + 1)]

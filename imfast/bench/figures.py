@@ -51,7 +51,7 @@ class _Known:
 
 _RATES = (
     _Known("delivered_per_second", "delivered", "/s"),
-    _Known("messages_per_second", "messages sent, answered and delivered", "/s"),
+    _Known("messages_per_second", "messages sent, answered and, where pushed, delivered", "/s"),
     _Known("requests_per_second", "requests answered", "/s"),
     _Known("acked_per_second", "answered", "/s"),
     _Known("connects_per_second", "connected", "/s"),

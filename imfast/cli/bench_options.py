@@ -48,7 +48,9 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 
 OPTIONS = (
     GeneratorOption("--connections", _COUNT, "Connections; of fanout, subscribers.", default=1000),
-    GeneratorOption("--transport", click.STRING, "ws-json, ws-proto, tcp.", "NAME", "ws-json"),
+    GeneratorOption(
+        "--transport", click.STRING, "ws-json, ws-proto, tcp, http, sse.", "NAME", "ws-json"
+    ),
     GeneratorOption("--seconds", Seconds(above=0), "Measured time.", "TIME", "5s"),
     GeneratorOption("--warmup", Seconds(), "Time before it.", "TIME", "1s"),
     GeneratorOption(

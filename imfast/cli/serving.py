@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import signal
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from imfast.cli.remembered import Remembered
 from imfast.config.server_settings import ServerSettings
@@ -91,4 +92,5 @@ def read_again(arguments: Sequence[str]) -> ServerSettings:
 
 
 def _load_reader() -> None:
-    import imfast.cli.serve  # noqa: F401
+    with suppress(ImportError):  # which a reload will tell
+        import imfast.cli.serve  # noqa: F401

@@ -48,6 +48,13 @@ class ServerSettings:
     route_buckets: int | None
 
     after_commit: tuple[str, ...]
+    outbox_batch_effects: int
+    outbox_call_timeout_s: float
+    outbox_backoff_s: float
+    outbox_backoff_max_s: float
+    outbox_attempts_max: int
+    outbox_expiry_s: float
+    outbox_waiting_max: int
 
     jwt_algorithm: Literal["HS256", "RS256", "EdDSA"]
     jwt_secret_file: Path | None

@@ -100,6 +100,36 @@ async def test_direct_messages_over_tcp_stand_beside_the_relay_and_the_disk(shar
     assert "write + fdatasync of 1 KiB" in table
 
 
+async def test_posts_are_measured_by_their_answers(shared: Server):
+    code, table, errors = await bench(
+        shared, "direct", "--transport", "http", "--window", "1", *SHORT, "--no-limit"
+    )
+    assert code == 3 * ("VOID" in table), errors
+    assert re.search(r"^messages sent.* [1-9]", table, re.MULTILINE), table
+    assert "lost" not in table
+
+
+async def test_events_are_delivered_to_all_that_listen(shared: Server, tmp_path: Path):
+    json_file = tmp_path / "run.json"
+    code, table, errors = await bench(
+        shared,
+        *("fanout", "--transport", "sse", "--publishers", "2", "--rate", "100", *SHORT),
+        *("--no-limit", "--json", str(json_file)),
+    )
+    assert code == 3 * ("VOID" in table), errors
+    result = json.loads(json_file.read_text())["result"]
+    assert (result["subscribers"], result["lost"], result["failed"]) == (40, 0, 0)
+    assert result["received"] == 40 * result["sent"] > 0
+    assert result["latency"]["p99_us"] > 0
+
+
+async def test_scenario_that_a_transport_cannot_play_is_refused_with_those_it_can(shared: Server):
+    code, _, errors = await bench(shared, "verify", "--transport", "sse", *SHORT)
+    assert code == 1
+    assert "no verify over sse: its connections do not both send and receive" in errors
+    assert "only connect, idle, fanout, slow-consumers" in errors
+
+
 async def test_promises_are_checked_and_what_was_counted_is_shown(shared: Server):
     code, table, errors = await bench(shared, "verify", "--rate", "100", *SHORT)
     assert code == 3 * ("VOID" in table), errors

@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 from benchmarks.tuning.figures import KnobFigures, Measures
-from benchmarks.tuning.knobs import KNOBS, Knob
+from benchmarks.tuning.knobs import KNOBS, LEFT_OUT, Knob
 from benchmarks.tuning.plot import panels, picture, table
 from imfast.config.load import load, options
 
@@ -48,11 +48,19 @@ def test_every_plot_of_the_page_was_measured():
     assert shown == drawn == set(figures)
 
 
+def test_every_option_is_a_knob_that_is_measured_or_known_for_something_else():
+    knobs = [knob.option for knob in KNOBS]
+    others = [option for options in LEFT_OUT.values() for option in options]
+    assert sorted(knobs + others) == sorted(options())
+
+
 @pytest.mark.parametrize("knob", KNOBS, ids=lambda knob: knob.option)
 def test_server_takes_every_value_that_is_tried(knob: Knob):
     assert knob.option in options()
     for value in knob.values:
-        load({knob.option: value, "data_dir": "nowhere"})
+        flags = zip(knob.flags[::2], knob.flags[1::2], strict=True)
+        more = {flag[2:].replace("-", "_"): text for flag, text in flags}
+        load({knob.option: value, "data_dir": "nowhere", **more})
 
 
 def figures(measures: dict[str, list[float]]) -> KnobFigures:
@@ -77,7 +85,7 @@ def test_knob_shows_rate_latency_and_processor_time_side_by_side():
     for wanted in ("--checkpoint-s", "deliveries/s, flat out", "99 %", "paced", "a<b"):
         assert wanted in texts
     assert any("median" in text.lower() and "1.0 to 1.5 cores busy" in text for text in texts)
-    assert "| `a<b` | 2 | 2 | 2 | 2 | 2 |" in table(figures(EVERYTHING))
+    assert "| `a<b` | 2 | 2 | 2 | 2 | 2 | 2 |" in table(figures(EVERYTHING))
 
 
 def test_knob_of_which_little_was_measured_shows_that():
