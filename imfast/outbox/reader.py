@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -99,8 +99,8 @@ class Reader:
         self._positions = store.positions()
         left = store.left_calling()
         if len(left) == 1:
-            self._blamed = left
-        self._suspects = left
+            self._blamed = set(left)
+        self._suspects = set(left)
         for blamed in self._blamed:
             letter = store.letter(blamed)
             if letter is not None:
@@ -170,43 +170,67 @@ class Reader:
                 if scope not in held:
                     held[scope] = self._store.is_held(partition, scope)
             free = [one for one in batch if not held[one.effect.scope]]
-            letters = await self._hand_over(free)
-            letters += [_letter(one, "") for one in batch if held[one.effect.scope]]
-            self._store.finish(partition, through, letters)
-            self._moved(partition, through)
+            error = await self._call_at_once(free)
+            if error is None:
+                letters = [_letter(one) for one in batch if held[one.effect.scope]]
+                self._finish(partition, through, letters)
+            else:
+                called = len(free) == 1 and free[0].effect.id not in self._suspects
+                alone = {free[0].effect.id: error} if called else {}
+                await self._one_by_one(partition, through, batch, held, alone)
 
     def _moved(self, partition: int, position: int) -> None:
         self._positions[partition] = position
         # Where the log lost its end.
         self._durable[partition] = min(self._durable.get(partition, 0), position)
 
-    async def _hand_over(self, batch: Sequence[Given]) -> list[Letter]:
-        """Calls the consumer; returns what failed, and what waits for that."""
-        ids = {one.effect.id for one in batch}
-        if not batch:
-            return []
-        if not ids & self._suspects:
-            error = await self._call(batch)
-            if error is None:
-                return []
-            if len(batch) == 1:
-                return [self._failed(batch[0], error)]
-        letters: list[Letter] = []
-        held: set[str] = set()
-        for one in batch:
-            if one.effect.scope in held or self._is_down:
-                letters.append(_letter(one, ""))
-                continue
-            error = ENDED if one.effect.id in self._blamed else await self._call([one])
-            if error is not None:
-                letters.append(self._failed(one, error))
-                held.add(one.effect.scope)
-        self._suspects -= ids
-        self._blamed -= ids
-        return letters
+    def _finish(self, partition: int, position: int, letters: Sequence[Letter]) -> None:
+        self._store.finish(partition, position, letters)
+        self._moved(partition, position)
 
-    def _failed(self, one: Given, error: str) -> Letter:
-        return self._retries.after_failure(_letter(one, error), error, _now_ms())
+    async def _call_at_once(self, batch: Sequence[Given]) -> str | None:
+        """Hands all of them over; returns how that failed, or why it was not tried."""
+        if any(one.effect.id in self._suspects for one in batch):
+            return ENDED
+        return await self._call(batch) if batch else None
+
+    async def _one_by_one(
+        self,
+        partition: int,
+        through: int,
+        batch: Sequence[Given],
+        held: dict[str, bool],
+        failed: Mapping[str, str],
+    ) -> None:
+        """Hands effects over each alone, and keeps each outcome: the process may end at any of
+        them, and then has come further than the one before it.
+
+        Args:
+            partition: theirs.
+            through: what the last of them reaches.
+            batch: by position.
+            held: whether effects of a conversation wait for an earlier one.
+            failed: those that have just been handed over alone.
+        """
+        for one in batch:
+            effect = one.effect
+            letter: Letter | None = None
+            if held[effect.scope] or self._is_down:
+                letter = _letter(one)
+            else:
+                error = failed.get(effect.id)
+                if error is None:
+                    blamed = effect.id in self._blamed
+                    error = ENDED if blamed else await self._call([one])
+                if error is not None:
+                    letter = self._retries.after_failure(_letter(one), error, _now_ms())
+                    _tell_dead(letter)
+            if letter is not None and not letter.dead:
+                held[effect.scope] = True
+            position = through if one is batch[-1] else effect.index
+            self._finish(partition, position, [letter] if letter else [])
+            self._suspects.discard(effect.id)
+            self._blamed.discard(effect.id)
 
     async def _call(self, batch: Sequence[Given]) -> str | None:
         effects = [one.effect for one in batch]
@@ -239,8 +263,7 @@ class Reader:
                 return
             failed = self._retries.after_failure(present, error, _now_ms())
             self._store.failed(failed)
-            if failed.dead:
-                log.error("dead_letter", id=failed.id, attempts=failed.attempts, error=failed.error)
+            _tell_dead(failed)
 
     async def _keep_durable(self) -> None:
         while True:
@@ -251,7 +274,12 @@ class Reader:
                 self._durable = positions
 
 
-def _letter(one: Given, error: str) -> Letter:
+def _tell_dead(letter: Letter) -> None:
+    if letter.dead:
+        log.error("dead_letter", id=letter.id, attempts=letter.attempts, error=letter.error)
+
+
+def _letter(one: Given) -> Letter:
     now_ms = _now_ms()
     return Letter(
         id=one.effect.id,
@@ -263,7 +291,7 @@ def _letter(one: Given, error: str) -> Letter:
         attempts=0,
         since_ms=now_ms,
         due_ms=now_ms,
-        error=error,
+        error="",
     )
 
 

@@ -206,16 +206,22 @@ async def test_dead_letters_are_listed_retried_and_dropped(directory: Path) -> N
 async def test_effect_that_ends_the_process_is_found_and_others_go_on(directory: Path) -> None:
     notes = Notes(directory / "notes")
     notes.order(stop=True)
-    flags = ("--outbox-attempts-max", "1", "--outbox-call-timeout-s", "300ms")
+    # One partition: all are handed over in one call, and each that ends it is found.
+    flags = ("--partitions", "1", "--outbox-attempts-max", "1", "--outbox-call-timeout-s", "300ms")
     async with serve(directory, notes, *flags) as server:
         async with await PlainClient.connect(server, "alice") as alice:
-            for user, text in (("bob", "deadly"), ("carol", "endless"), ("dan", "harmless")):
+            for user, text in (
+                ("bob", "deadly"),
+                ("carol", "endless"),
+                ("erin", "fatal"),
+                ("dan", "harmless"),
+            ):
                 await alice.send({"user": user}, text, text)
-        notes.order(die=["deadly"], hang=["endless"])
+        notes.order(die=["deadly", "fatal"], hang=["endless"])
         await notes.wait_texts("harmless", timeout=40)
         dead = await until(
-            lambda: (found := listed(server)) and len(found) == 2 and found,
-            "two dead letters",
+            lambda: (found := listed(server)) and len(found) == 3 and found,
+            "three dead letters",
             timeout=40,
         )
         assert {letter["error"] for letter in dead} == {
