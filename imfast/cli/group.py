@@ -14,6 +14,7 @@ _COMMANDS = {
     "bench": "Put load on a running server, and say what it did beside what is possible.",
     "config": "Show every option, its value and where that came from.",
     "data": "Verify, inspect, back up or restore a data directory.",
+    "dev-cert": "Make a local authority and certificates, for development.",
     "dev-echo": "Echo WebSocket messages, for conformance suites.",
     "doctor": "Look at this machine: what is wrong with it, and how much it can hold.",
     "reload": "Let a running server take new configuration and newly installed code.",

@@ -39,14 +39,19 @@ def _patience(_ctx: click.Context, _parameter: click.Parameter, value: str) -> f
     metavar="TIME",
     help="How long to wait for the end; the reload goes on after that.",
 )
+@click.option(
+    "--certificates",
+    is_flag=True,
+    help="Read only the files of TLS again; no worker is replaced, no connection closed.",
+)
 @config_flags("data_dir")
-def command(patience_s: float, **flags: Any) -> None:
+def command(patience_s: float, certificates: bool, **flags: Any) -> None:
     """Make a running server read its configuration again and load what is installed now.
 
     One worker after the other is replaced; no connection attempt is refused and no message lost.
     Clients of a worker that is replaced come back to another one. A configuration that is not
     usable changes nothing, nor does code that does not start. The same as SIGHUP to the server,
-    with an answer.
+    or SIGUSR1 for --certificates, with an answer.
 
     \b
     Exit codes: 0 reloaded, 2 refused, 4 no server runs on the data directory,
@@ -60,7 +65,7 @@ def command(patience_s: float, **flags: Any) -> None:
     pid = server_pid(directory)
     if pid is None:
         raise DataDirectoryError(f"no server runs on the data directory {directory}")
-    os.kill(pid, signal.SIGHUP)
+    os.kill(pid, signal.SIGUSR1 if certificates else signal.SIGHUP)
     until = time.monotonic() + patience_s
     while _number(outcome) <= before:
         if server_pid(directory) != pid:

@@ -37,7 +37,8 @@ def serve(
         StartError: with the reason and the exit code.
     """
     # Until a reload can be done: whoever finds this server by its lock may ask for one already.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    for number in (signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
     with open_server(found.settings, zygote) as opened:
         first = opened.first_workers()
         started()

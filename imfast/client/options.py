@@ -31,7 +31,7 @@ class Options:
     in_flight: int = 512
     # An upper bound for the heartbeat; the server's is used where it is shorter.
     heartbeat: float = 25.0
-    # For wss://; None is the system's default context.
+    # For wss:// and tls://; None is the system's default context.
     ssl: ssl_module.SSLContext | None = None
 
     def __post_init__(self) -> None:

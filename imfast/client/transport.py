@@ -26,6 +26,8 @@ __all__ = ["Transport", "TransportClosedError", "check_url", "open_transport"]
 
 # A history page of full-size bodies fits; anything larger is not from our server.
 _FRAME_BYTES_MAX: Final = 64 * 1024 * 1024
+# What asyncio reads ahead of a TCP connection.
+_READ_BYTES: Final = 64 * 1024
 # Messages the library reads ahead before it stops reading from the socket.
 _READ_AHEAD: Final = 64
 _CLOSE_SECONDS: Final = 2.0
@@ -69,12 +71,12 @@ class Transport(Protocol):
 def check_url(url: str) -> SplitResult:
     """Split `url`, or raise ValueError naming what is wrong with it."""
     parts = urlsplit(url)
-    if parts.scheme not in ("ws", "wss", "tcp"):
-        raise ValueError(f"url {url!r}: scheme must be ws, wss or tcp")
+    if parts.scheme not in ("ws", "wss", "tcp", "tls"):
+        raise ValueError(f"url {url!r}: scheme must be ws, wss, tcp or tls")
     if not parts.hostname:
         raise ValueError(f"url {url!r}: host is missing")
     # Reading the port raises ValueError itself when it is no port.
-    if parts.port is None and parts.scheme == "tcp":
+    if parts.port is None and parts.scheme in ("tcp", "tls"):
         raise ValueError(f"url {url!r}: port is missing")
     return parts
 
@@ -82,11 +84,14 @@ def check_url(url: str) -> SplitResult:
 async def open_transport(
     url: str, *, protobuf: bool, ssl: ssl_module.SSLContext | None = None
 ) -> Transport:
-    """Connect to `url`; TCP always speaks protobuf."""
+    """Connect to `url`; TCP always speaks protobuf. ``tls`` is TCP within TLS."""
     parts = check_url(url)
-    if parts.scheme == "tcp":
+    if parts.scheme in ("tcp", "tls"):
+        context = (ssl or ssl_module.create_default_context()) if parts.scheme == "tls" else None
         try:
-            reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+            reader, writer = await asyncio.open_connection(
+                parts.hostname, parts.port, ssl=context, limit=_READ_BYTES
+            )
         except OSError as error:
             raise TransportClosedError(str(error)) from error
         return TcpTransport(reader, writer)

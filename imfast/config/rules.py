@@ -6,6 +6,7 @@ import os
 import re
 
 from imfast.config.affinity import processors
+from imfast.config.networks import UNIX
 from imfast.config.schema import Settings
 from imfast.errors import ConfigError
 from imfast.limits import ENVELOPE_BYTES
@@ -30,6 +31,8 @@ def check_rules(settings: Settings) -> None:
         )
     ports = {"port": settings.port, "tcp_port": settings.tcp_port}
     ports["admin_port"] = settings.admin_port
+    if settings.tls_cert:
+        ports["tls_port"] = settings.tls_port
     for name, port in ports.items():
         for other, other_port in ports.items():
             if name < other and port == other_port != 0:
@@ -37,6 +40,9 @@ def check_rules(settings: Settings) -> None:
     _check_sizes(settings)
     _check_affinity(settings)
     _check_keys(settings)
+    _check_tls(settings)
+    if UNIX in settings.proxy_trusted and settings.unix_path is None:
+        raise ConfigError("option proxy_trusted: 'unix': needs unix_path, which is not set")
 
 
 def _check_sizes(settings: Settings) -> None:
@@ -90,4 +96,32 @@ def _check_keys(settings: Settings) -> None:
     if settings.jwt_public_key_file is None:
         raise ConfigError(
             f"option jwt_algorithm: {algorithm}: needs jwt_public_key_file, which is not set"
+        )
+
+
+def _check_tls(settings: Settings) -> None:
+    certificates = len(settings.tls_cert)
+    if len(settings.tls_key) != certificates:
+        raise ConfigError(
+            f"options tls_cert and tls_key: {certificates} and {len(settings.tls_key)} files: each"
+            " certificate has a key, in the same order"
+        )
+    if settings.tls_ocsp and len(settings.tls_ocsp) != certificates:
+        raise ConfigError(
+            f"options tls_cert and tls_ocsp: {certificates} and {len(settings.tls_ocsp)} files: one"
+            " for each certificate; an empty file staples nothing"
+        )
+    asked = settings.tls_client_certificates
+    if asked != "off" and not certificates:
+        raise ConfigError(
+            f"option tls_client_certificates: {asked!r}: needs tls_cert, which is not set"
+        )
+    if asked != "off" and settings.tls_client_ca is None:
+        raise ConfigError(
+            f"option tls_client_certificates: {asked!r}: needs tls_client_ca, which is not set"
+        )
+    if settings.tls_client_user != "off" and asked == "off":
+        raise ConfigError(
+            f"option tls_client_user: {settings.tls_client_user!r}: needs tls_client_certificates,"
+            " which is 'off'"
         )

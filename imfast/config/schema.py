@@ -16,7 +16,7 @@ from imfast import limits
 from imfast.config.affinity import cores, parse_affinity
 from imfast.config.coalesce import parse_coalesce
 from imfast.config.consumers import parse_consumers
-from imfast.config.networks import parse_networks
+from imfast.config.networks import parse_networks, parse_proxies
 from imfast.config.option import option
 from imfast.config.units import parse_bytes, parse_count, parse_seconds
 from imfast.config.worker_document import PARTITIONS_MAX
@@ -45,6 +45,12 @@ def _path(value: object) -> object:
     return value
 
 
+def _paths(value: object) -> object:
+    """Splits ``a.pem, b.pem`` into absolute paths."""
+    names = _names(value)
+    return tuple(map(_path, names)) if isinstance(names, tuple | list) else names
+
+
 Count = Annotated[int, BeforeValidator(parse_count)]
 Bytes = Annotated[int, BeforeValidator(parse_bytes)]
 Seconds = Annotated[float, BeforeValidator(parse_seconds)]
@@ -54,6 +60,8 @@ Affinity = Annotated[str, BeforeValidator(parse_affinity)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 Consumers = Annotated[tuple[str, ...], BeforeValidator(parse_consumers)]
 Networks = Annotated[tuple[str, ...], BeforeValidator(parse_networks)]
+Proxies = Annotated[tuple[str, ...], BeforeValidator(parse_proxies)]
+Paths = Annotated[tuple[Path, ...], BeforeValidator(_paths)]
 
 
 class Settings(BaseModel):
@@ -72,6 +80,19 @@ class Settings(BaseModel):
     )
     tcp_port: Count = option(
         9000, minimum=0, maximum=65535, when="Port of framed TCP; 0: the kernel chooses."
+    )
+    unix_path: AbsolutePath | None = option(
+        None,
+        allowed="a path",
+        when="Unix socket that speaks what port speaks; for a proxy on this machine.",
+    )
+    unix_mode: Literal["600", "660", "666"] = option(
+        "660", when="Who may use unix_path: its owner, its group as well, or everybody."
+    )
+    proxy_trusted: Proxies = option(
+        (),
+        allowed="networks like 10.0.0.0/8, comma-separated; unix for the Unix socket; none",
+        when="Proxies whose PROXY header or Forwarded names the client; only such as set it.",
     )
     admin_port: Count = option(
         8081,
@@ -129,6 +150,46 @@ class Settings(BaseModel):
     )
     log_format: Literal["auto", "json", "console"] = option(
         "auto", when="Form of log lines; auto: console on a terminal, JSON otherwise."
+    )
+
+    # TLS.
+    tls_cert: Paths = option(
+        (),
+        allowed="paths of PEM files, comma-separated",
+        when="Certificates, each with its chain; set it for TLS. The first is for unknown names.",
+    )
+    tls_key: Paths = option(
+        (),
+        allowed="paths of PEM files, comma-separated",
+        when="Private keys, in the order of tls_cert.",
+    )
+    tls_ocsp: Paths = option(
+        (),
+        allowed="paths of DER files, comma-separated",
+        when="OCSP responses to staple, in the order of tls_cert; an empty file staples none.",
+    )
+    tls_port: Count = option(
+        8443,
+        minimum=0,
+        maximum=65535,
+        when="Port that speaks nothing but TLS, with tls_cert; 0: the kernel chooses.",
+    )
+    tls_client_certificates: Literal["off", "optional", "required"] = option(
+        "off", when="Whether clients show certificates (mTLS); optional: or a token instead."
+    )
+    tls_client_ca: AbsolutePath | None = option(
+        None, allowed="a path of a PEM file", when="Authorities that sign clients' certificates."
+    )
+    tls_client_user: Literal["off", "name", "email"] = option(
+        "off",
+        when="User of a client without token: its certificate's common name, or e-mail address.",
+    )
+    tls_ticket_s: Seconds = option(
+        43_200.0,
+        unit="seconds",
+        minimum=60,
+        maximum=302_400,
+        when="Between new keys of session tickets, valid twice as long; lower it for secrecy.",
     )
 
     # What clients may do and take.

@@ -15,7 +15,14 @@ from imfast.config.affinity import cores
 
 __all__ = ["ServerSettings"]
 
-_PATHS = ("data_dir", "ready_file", "jwt_secret_file", "jwt_public_key_file")
+_PATHS = (
+    "data_dir",
+    "ready_file",
+    "unix_path",
+    "tls_client_ca",
+    "jwt_secret_file",
+    "jwt_public_key_file",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +35,8 @@ class ServerSettings:
     host: str
     port: int
     tcp_port: int
+    unix_path: Path | None
+    unix_mode: Literal["600", "660", "666"]
     admin_port: int
     accept_backlog: int
     socket_unsent_bytes: int
@@ -42,6 +51,14 @@ class ServerSettings:
     drain_s: float
     log_level: str
     log_format: str
+
+    tls_cert: tuple[Path, ...]
+    tls_key: tuple[Path, ...]
+    tls_ocsp: tuple[Path, ...]
+    tls_port: int
+    tls_client_certificates: Literal["off", "optional", "required"]
+    tls_client_ca: Path | None
+    tls_ticket_s: float
 
     connections_max: int | None
     unauthenticated_max: int
@@ -72,6 +89,8 @@ class ServerSettings:
         values = {field.name: options[field.name] for field in fields(cls)[1:]}
         for name in _PATHS:
             values[name] = None if values[name] is None else Path(values[name])
+        for name in ("tls_cert", "tls_key", "tls_ocsp"):
+            values[name] = tuple(map(Path, values[name]))
         values["after_commit"] = tuple(values["after_commit"])
         return cls(options=options, **values)
 

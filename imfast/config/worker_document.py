@@ -6,8 +6,9 @@ imfast.worker.zygote. The last descriptor that it is given is a pipe to whose en
 end without a document means that the spare is not needed. All other descriptors are named in the
 document and set non-blocking:
 
-- `http[i]`, `tcp[i]`: the listening sockets of worker i, for every i. A worker accepts on its own,
-  and on a sibling's while it is told to adopt them.
+- `http[i]`, `tcp[i]`, `tls[i]`: the listening sockets of worker i, for every i; `tls` is empty
+  without TLS. A worker accepts on its own, and on a sibling's while it is told to adopt them.
+- `unix`: the listening Unix socket for clients, which all workers accept on; -1 without one.
 - `links`: its own listening Unix socket, of those of all that it is given; worker i is reached at
   `link_paths[i]`. The socket stays open over restarts: who connects while the worker is away waits
   in its accept queue.
@@ -30,6 +31,7 @@ supervisor → worker::
     {"adopt": 1}       # also accept on http[1] and tcp[1]
     {"release": 1}     # no longer
     {"report": true}   # say how it goes
+    {"tls": {…}}       # accept TLS connections with these credentials from now on
 
 The end of the stream means that the supervisor is gone: exit at once.
 
@@ -95,6 +97,8 @@ class WorkerSockets:
     links: int
     control: int
     routes: int
+    tls: tuple[int, ...] = ()
+    unix: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,8 @@ class WorkerDocument:
     layout: Layout
     options: Mapping[str, Any]
     """All of them as `Settings.document` writes them; those that the supervisor resolves are."""
+    tls: Mapping[str, Any] | None = None
+    """What TLS connections are accepted with, as `imfast.config.tls_credentials` has it."""
     settings: WorkerSettings = field(init=False)
     """Of these, what a worker uses."""
 
@@ -136,6 +142,7 @@ class WorkerDocument:
                 "fds": asdict(self.fds),
                 "layout": asdict(self.layout),
                 "options": self.options,
+                "tls": self.tls,
             }
         )
 
@@ -147,7 +154,12 @@ class WorkerDocument:
         return cls(
             partitions=tuple(fields.pop("partitions")),
             link_paths=tuple(fields.pop("link_paths")),
-            fds=WorkerSockets(http=tuple(fds.pop("http")), tcp=tuple(fds.pop("tcp")), **fds),
+            fds=WorkerSockets(
+                http=tuple(fds.pop("http")),
+                tcp=tuple(fds.pop("tcp")),
+                tls=tuple(fds.pop("tls")),
+                **fds,
+            ),
             layout=Layout(**fields.pop("layout")),
             **fields,
         )

@@ -52,6 +52,8 @@ class WorkerSettings:
     accept_rate: int
     address_rate: int
     address_trusted: tuple[str, ...]
+    proxy_trusted: tuple[str, ...]
+    tls_client_user: Literal["off", "name", "email"]
     connection_rate: int
     user_rate: int
     group_rate: int
@@ -91,6 +93,6 @@ class WorkerSettings:
             raise ValueError("the supervisor resolves connections_max")
         for name in ("data_dir", "jwt_secret_file", "jwt_public_key_file"):
             values[name] = None if values[name] is None else Path(values[name])
-        for name in ("allowed_origins", "address_trusted", "after_commit"):
+        for name in ("allowed_origins", "address_trusted", "proxy_trusted", "after_commit"):
             values[name] = tuple(values[name])
         return cls(**values)

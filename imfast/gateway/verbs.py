@@ -19,6 +19,7 @@ from imfast.gateway.tickets import TICKET_S
 if TYPE_CHECKING:
     from imfast._engine import Engine, Request
     from imfast.gateway.authenticate import Authenticator, Identity
+    from imfast.gateway.client_certificates import ClientCertificates
     from imfast.gateway.tickets import Tickets
 
 __all__ = ["Verbs"]
@@ -30,15 +31,20 @@ class Verbs:
     """Decides about one request at a time, quickly: it runs on the worker's loop."""
 
     def __init__(
-        self, engine: Engine, authenticator: Authenticator, tickets: Tickets | None = None
+        self,
+        engine: Engine,
+        authenticator: Authenticator,
+        tickets: Tickets | None = None,
+        certificates: ClientCertificates | None = None,
     ) -> None:
         """What is not named below goes ahead: the engine has checked its limits already.
 
-        Without `tickets` nobody gets one.
+        Without `tickets` nobody gets one; without `certificates` none stands for a token.
         """
         self._engine = engine
         self._authenticator = authenticator
         self._tickets = tickets
+        self._certificates = certificates
         self._breaker = CircuitBreaker("token verification")
         self._served: dict[str, Callable[[Request], None]] = {
             "connect": self._connect,
@@ -65,7 +71,10 @@ class Verbs:
             return self._authenticator.verify(token)
 
     def _connect(self, request: Request) -> None:
-        identity = self._verify(request.token)
+        if request.certificate and self._certificates is not None:
+            identity = self._certificates.identify(request.certificate)
+        else:
+            identity = self._verify(request.token)
         self._engine.connected(
             request.connection, identity.tenant, identity.user, identity.expires_at_ms
         )

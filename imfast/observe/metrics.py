@@ -56,6 +56,13 @@ METRICS: Sequence[Metric] = (
     _one("imfast_accepted_total", "counter", "accepted", "Connections accepted."),
     _one("imfast_accept_pauses_total", "counter", "accept_pauses", "Rests of a listener."),
     _one("imfast_arrivals_refused_total", "counter", "arrivals_refused", "Connections refused."),
+    Metric(
+        "imfast_tls_handshakes_total",
+        "counter",
+        "TLS handshakes: in full, with a ticket, and such as failed.",
+        {"tls_handshakes": "full", "tls_resumed": "resumed", "tls_failures": "failed"},
+        "kind",
+    ),
     _one("imfast_timed_out_total", "counter", "timed_out", "Connections closed for silence."),
     _one("imfast_requests_total", "counter", "frames_received", "Requests of clients."),
     _one("imfast_errors_total", "counter", "errors", "Requests answered with an error."),

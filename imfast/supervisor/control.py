@@ -102,6 +102,10 @@ class ControlChannel:
         """Asks the worker how it goes."""
         self._send({"report": True})
 
+    def tls(self, document: dict[str, Any]) -> None:
+        """Gives the worker other TLS credentials."""
+        self._send({"tls": document})
+
     def close(self) -> None:
         """Closes the channel."""
         self._writer.close()

@@ -6,6 +6,7 @@ import errno
 import ipaddress
 import os
 import socket
+import stat
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,7 +15,16 @@ from pathlib import Path
 
 from imfast.errors import ConfigError, PortBusyError
 
-__all__ = ["Address", "Links", "Listeners", "listen", "open_links", "resolve"]
+__all__ = [
+    "Address",
+    "Links",
+    "Listeners",
+    "close_unix",
+    "listen",
+    "listen_unix",
+    "open_links",
+    "resolve",
+]
 
 LINK_BACKLOG = 4096
 """Workers that wait for a worker to accept their links, also while it is replaced."""
@@ -142,30 +152,94 @@ def _refusal(address: Address, port: int, option: str, error: OSError) -> str:
     return f"{where}: {error.strerror}"
 
 
+def listen_unix(path: Path, mode: int, *, backlog: int) -> socket.socket:
+    """Makes a listening Unix socket for clients. The file of a killed server is taken over.
+
+    Raises:
+        ConfigError: the path cannot be used.
+        PortBusyError: somebody listens there.
+    """
+    where = f"option unix_path: {path}"
+    if len(os.fsencode(path)) > SUN_PATH_BYTES_MAX:
+        raise ConfigError(f"{where}: longer than {SUN_PATH_BYTES_MAX} bytes")
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_stale(path, where)
+        # Nobody connects between the socket's appearance and its permissions.
+        before = os.umask(0o177)
+        try:
+            listener.bind(str(path))
+        finally:
+            os.umask(before)
+        listener.listen(backlog)
+        listener.setblocking(False)
+        path.chmod(mode)
+    except OSError as error:
+        listener.close()
+        raise ConfigError(f"{where}: {error.strerror}") from None
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def close_unix(listener: socket.socket, path: Path) -> None:
+    """Closes what `listen_unix` made, and removes its file."""
+    listener.close()
+    with suppress(OSError):
+        path.unlink()
+
+
+def _remove_stale(path: Path, where: str) -> None:
+    """Removes a socket on which nobody listens. Anything else is somebody's."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(found.st_mode):
+        raise ConfigError(f"{where}: is there already, and no socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+        except BlockingIOError:
+            pass  # its queue is full: somebody is there
+    raise PortBusyError(f"{where}: in use by another program")
+
+
 @dataclass(frozen=True, slots=True)
 class Listeners:
     """The clients' ways in: element i belongs to worker i."""
 
     http: Sequence[socket.socket]
     tcp: Sequence[socket.socket]
+    tls: Sequence[socket.socket] = ()
+    """Empty without TLS."""
+    unix: socket.socket | None = None
+    """Of all workers."""
 
     @property
     def ports(self) -> dict[str, int]:
         """The ports in use, whoever chose them."""
-        return {
-            "http": self.http[0].getsockname()[1],
-            "tcp": self.tcp[0].getsockname()[1],
-        }
+        each = {"http": self.http, "tcp": self.tcp, "tls": self.tls}
+        return {name: of[0].getsockname()[1] for name, of in each.items() if of}
 
     @property
     def descriptors(self) -> list[int]:
         """What every worker inherits: its own, and its siblings' to adopt."""
-        return [listener.fileno() for listener in (*self.http, *self.tcp)]
+        return [listener.fileno() for listener in self._all()]
 
     def close(self) -> None:
         """Closes the supervisor's side; a port is free once all workers closed theirs."""
-        for listener in (*self.http, *self.tcp):
+        for listener in self._all():
             listener.close()
+
+    def _all(self) -> list[socket.socket]:
+        unix = () if self.unix is None else (self.unix,)
+        return [*self.http, *self.tcp, *self.tls, *unix]
 
 
 class Links:

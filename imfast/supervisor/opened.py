@@ -13,6 +13,7 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from imfast.config.affinity import cores
 from imfast.config.keys import ensure_development_secret, uses_development_secret
@@ -25,13 +26,18 @@ from imfast.supervisor.listeners import (
     Address,
     Links,
     Listeners,
+    close_unix,
     listen,
+    listen_unix,
     open_links,
     resolve,
 )
 from imfast.supervisor.open_files import raise_open_files, resolve_connections
 from imfast.supervisor.routes import EngineRouteTable, RouteTable
 from imfast.supervisor.zygote import Child, Zygote
+
+if TYPE_CHECKING:
+    from imfast.supervisor.tls import TlsKeeper
 
 __all__ = ["Opened", "open_server", "resolved"]
 
@@ -55,8 +61,9 @@ class Opened:
     admin: socket.socket
     host: str
     ports: dict[str, int]
-    """`http`, `tcp`, `admin`."""
+    """`http`, `tcp`, `admin`, and `tls` where there is TLS."""
     zygote: Zygote
+    tls: TlsKeeper | None = None
 
     def server_name(self, index: int) -> str:
         """What clients of worker `index` see in `connected`."""
@@ -120,9 +127,12 @@ class Opened:
                 links=numbers[self.links.sockets[index].fileno()],
                 control=child.control_number,
                 routes=numbers[self.routes.descriptor],
+                tls=tuple(numbers[listener.fileno()] for listener in listeners.tls),
+                unix=-1 if listeners.unix is None else numbers[listeners.unix.fileno()],
             ),
             layout=self.layout,
             options=self.settings.options,
+            tls=self.tls.document() if self.tls else None,
         )
 
 
@@ -163,6 +173,7 @@ def _open(
         )
     if settings.ready_file is not None and not settings.ready_file.parent.is_dir():
         raise ConfigError(f"option ready_file: {settings.ready_file}: its directory does not exist")
+    tls = _open_tls(settings)
     stack.enter_context(DataDirectory(settings.data_dir))
     try:
         layout = open_layout(
@@ -186,7 +197,22 @@ def _open(
     stack.callback(_close_all, tcp)
     [admin] = listen(ADMIN_ADDRESS, settings.admin_port, 1, option="admin_port")
     stack.callback(admin.close)
-    listeners = Listeners(http, tcp)
+    tls_sockets: list[socket.socket] = []
+    if tls is not None:
+        tls_sockets = listen(
+            address,
+            settings.tls_port,
+            workers,
+            option="tls_port",
+            backlog=backlog,
+            unsent_bytes=unsent,
+        )
+        stack.callback(_close_all, tls_sockets)
+    unix = None
+    if settings.unix_path is not None:
+        unix = listen_unix(settings.unix_path, int(settings.unix_mode, 8), backlog=backlog)
+        stack.callback(close_unix, unix, settings.unix_path)
+    listeners = Listeners(http, tcp, tls_sockets, unix)
 
     known = resolved(settings, partitions=layout.partitions, connections=connections)
     ports = {**listeners.ports, "admin": admin.getsockname()[1]}
@@ -202,6 +228,7 @@ def _open(
         host=address.host,
         ports=ports,
         zygote=zygote,
+        tls=tls,
     )
 
 
@@ -215,6 +242,15 @@ def resolved(
         connections_max=connections,
         unauthenticated_max=min(settings.unauthenticated_max, connections),
     )
+
+
+def _open_tls(settings: ServerSettings) -> TlsKeeper | None:
+    if not settings.tls_cert:
+        return None
+    # Only here: it loads what reads certificates.
+    from imfast.supervisor.tls import TlsKeeper
+
+    return TlsKeeper(settings)
 
 
 def _route_buckets(settings: ServerSettings) -> int:

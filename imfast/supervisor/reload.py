@@ -36,6 +36,9 @@ FIXED = (
     "host",
     "port",
     "tcp_port",
+    "tls_port",
+    "unix_path",
+    "unix_mode",
     "admin_port",
     "accept_backlog",
     "socket_unsent_bytes",
@@ -69,6 +72,7 @@ class Reload:
         self._load = load
         self._tell_renewed = renewed
         self._wanted = asyncio.Event()
+        self._workers_wanted = False
         self._number = 0
         self._made: list[Zygote] = []
         """Zygotes of reloads that are still needed; the server closes its first one itself."""
@@ -76,6 +80,11 @@ class Reload:
 
     def request(self) -> None:
         """Reloads as soon as a reload under way is over."""
+        self._workers_wanted = True
+        self._wanted.set()
+
+    def request_certificates(self) -> None:
+        """Reads the files of TLS again, as soon as a reload under way is over."""
         self._wanted.set()
 
     async def run(self) -> None:
@@ -92,7 +101,11 @@ class Reload:
     async def _reload(self) -> None:
         error: str | None = None
         try:
-            await self._take_over(self._renewed())
+            if self._workers_wanted:
+                self._workers_wanted = False
+                await self._take_over(self._renewed())
+            else:
+                self._supervisor.reload_certificates()
         except ConfigError as refused:
             error = str(refused)
             log.error("reload_refused", reason=error)
@@ -122,6 +135,11 @@ class Reload:
                 )
             )
         token_key(wanted)
+        tls = self._opened.tls
+        if (tls is not None) != bool(wanted.tls_cert):
+            raise ConfigError(
+                "option tls_cert: TLS is switched on and off by a restart, not by a reload"
+            )
         return replace(
             self._opened,
             settings=resolved(
@@ -130,6 +148,7 @@ class Reload:
                 connections=resolve_connections(wanted, raise_open_files()),
             ),
             zygote=self._opened.zygote.another(),
+            tls=tls.under(wanted) if tls else None,
         )
 
     @staticmethod

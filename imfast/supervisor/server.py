@@ -157,7 +157,7 @@ class _ReadyFile:
 
 
 class _Signals:
-    """The first SIGTERM or SIGINT drains, the second ends at once. SIGHUP reloads."""
+    """The first SIGTERM or SIGINT drains, the second ends at once. SIGHUP and SIGUSR1 reload."""
 
     def __init__(self, supervisor: Supervisor, reload: Reload) -> None:
         self._supervisor = supervisor
@@ -169,6 +169,7 @@ class _Signals:
         for number in STOP_SIGNALS:
             loop.add_signal_handler(number, self._receive, number)
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        loop.add_signal_handler(signal.SIGUSR1, reload.request_certificates)
         # Whoever started this process may have blocked them; it could not be stopped then.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 

@@ -18,7 +18,7 @@ from functools import partial
 import structlog
 
 from imfast.config.crash_files import keep_traces
-from imfast.errors import WorkerFailedError
+from imfast.errors import ConfigError, WorkerFailedError
 from imfast.supervisor.control import ControlError, Fatal, Faults, Ready, Report
 from imfast.supervisor.opened import Opened
 from imfast.supervisor.slot import Slot, Turn
@@ -44,6 +44,8 @@ class Timing:
     """A ready worker whose heartbeat stands still for this long is replaced."""
     still_starting_s: float = 30.0
     """The same before its first `ready`: imports and mapping a large log do not beat."""
+    tls_poll_s: float = 5.0
+    """Between two looks at the files of TLS."""
     terminate_s: float = 2.0
     """From SIGTERM to SIGKILL, for a worker that has not finished within the drain time."""
 
@@ -104,6 +106,19 @@ class Supervisor:
         """Begins to drain; called again, ends everything at once."""
         (self._hurry if self._stopping.is_set() else self._stopping).set()
 
+    def reload_certificates(self) -> None:
+        """Reads the files of TLS again; connections that are open stay open.
+
+        Raises:
+            ConfigError: they cannot be used, and nothing is changed; or TLS is not configured.
+        """
+        tls = self._opened.tls
+        if tls is None:
+            raise ConfigError("option tls_cert: TLS is not configured")
+        tls.reload()
+        log.info("tls_reloaded")
+        self._tell_tls()
+
     async def run(self) -> None:
         """Runs until `stop` and the end of the drain.
 
@@ -112,6 +127,7 @@ class Supervisor:
         """
         keepers = [asyncio.create_task(self._keep(slot)) for slot in self.slots]
         watch = asyncio.create_task(self._watch_heartbeats())
+        tls = asyncio.create_task(self._watch_tls())
         stopping = asyncio.create_task(self._stopping.wait())
         try:
             # A defect in one of the tasks ends the server: it must not run on half watched.
@@ -121,9 +137,9 @@ class Supervisor:
         finally:
             self._signal_all(signal.SIGKILL)
             await self._close_spares()
-            for task in (*keepers, watch, stopping):
+            for task in (*keepers, watch, tls, stopping):
                 task.cancel()
-            results = await asyncio.gather(watch, *keepers, return_exceptions=True)
+            results = await asyncio.gather(watch, tls, *keepers, return_exceptions=True)
             for result in results:
                 if isinstance(result, Exception):
                     log.error("supervisor_task_failed", exc_info=result)
@@ -253,6 +269,9 @@ class Supervisor:
         slot.state = "ready"
         slot.still_s = 0.0  # a slow start is no silence of what runs now
         slot.epochs = ready.epochs
+        if slot.process is not None and self._opened.tls is not None:
+            # They may have changed since it was told what to be.
+            slot.process.control.tls(self._opened.tls.document())
         log.info(
             "worker_ready", server=slot.server, partitions=ready.partitions, epochs=ready.epochs
         )
@@ -405,6 +424,29 @@ class Supervisor:
             return
         if status is not None:
             log.warning("zygote_died", status=status)
+
+    async def _watch_tls(self) -> None:
+        """Takes changed files, and makes new keys for tickets when it is time."""
+        loop = asyncio.get_running_loop()
+        rotated = loop.time()
+        while self._opened.tls is not None:
+            await asyncio.sleep(self._timing.tls_poll_s)
+            tls = self._opened.tls
+            if tls.is_changed():
+                try:
+                    self.reload_certificates()
+                except ConfigError as error:
+                    log.error("tls_not_reloaded", error=str(error))
+            if loop.time() - rotated >= self._settings.tls_ticket_s:
+                rotated = loop.time()
+                tls.rotate()
+                self._tell_tls()
+
+    def _tell_tls(self) -> None:
+        tls = self._opened.tls
+        for slot in self.slots:
+            if tls is not None and slot.process is not None:
+                slot.process.control.tls(tls.document())
 
     # The end
 

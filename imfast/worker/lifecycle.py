@@ -21,10 +21,12 @@ from imfast._engine import DataDamagedError, DataFormatError, Engine, PanicExcep
 from imfast.config.affinity import processor_of
 from imfast.config.consumers import consumer_names
 from imfast.config.keys import token_key
+from imfast.config.tls_credentials import credentials_from_document
 from imfast.config.worker_document import STOP_SIGNALS, WorkerDocument, feed_path
 from imfast.errors import ConfigError, ExitCode, WorkerExit
 from imfast.gateway.admission import Admission
 from imfast.gateway.authenticate import Authenticator
+from imfast.gateway.client_certificates import ClientCertificates
 from imfast.gateway.tickets import Tickets
 from imfast.gateway.verbs import Verbs
 from imfast.observe.logs import configure_logs
@@ -85,7 +87,8 @@ class Worker:
             for number in document.partitions
         }
         tickets = Tickets(settings.data_dir / "run" / "tickets")
-        verbs = Verbs(self._engine, authenticator, tickets)
+        certificates = ClientCertificates(settings.tls_client_user)
+        verbs = Verbs(self._engine, authenticator, tickets, certificates)
         self._faults = Faults(self._tell_faults)
         self._tick = Tick(
             self._engine,
@@ -116,7 +119,11 @@ class Worker:
         for owner in self._partitions.values():
             self._open(owner)
         self._engine.listen_links(self._document.fds.links)
+        if self._document.tls is not None:
+            self._engine.set_tls(credentials_from_document(self._document.tls))
         self._adopt(self._document.index)
+        if self._document.fds.unix >= 0:
+            self._engine.listen_http(self._document.fds.unix)
         loop.add_reader(self._engine.fileno(), Ticker(self._engine, self._tick))
         loop.add_reader(self._control.fileno(), self._control_ready)
         loop.add_signal_handler(signal.SIGTERM, self._leave, self._document.settings.drain_s)
@@ -206,6 +213,8 @@ class Worker:
                 self._engine.listen_http(fds.http[index]),
                 self._engine.listen_tcp(fds.tcp[index]),
             ]
+            if fds.tls:
+                self._listeners[index].append(self._engine.listen_tls(fds.tls[index]))
 
     def _release(self, index: int) -> None:
         for listener in self._listeners.pop(index, []):
@@ -236,6 +245,8 @@ class Worker:
             self._leave(float(order["retire"]), successor=True)
         elif "report" in order:
             self._report()
+        elif "tls" in order:
+            self._engine.set_tls(credentials_from_document(order["tls"]))
 
     def _leave(self, seconds: float, *, successor: bool = False) -> None:
         if self._drain.is_begun:
@@ -244,7 +255,7 @@ class Worker:
         self._listeners.clear()
         self._drain.begin(seconds, successor=successor)
         fds = self._document.fds
-        for descriptor in (*fds.http, *fds.tcp):
+        for descriptor in (*fds.http, *fds.tcp, *fds.tls, *([fds.unix] if fds.unix >= 0 else ())):
             socket.socket(fileno=descriptor).close()
 
     def _report(self) -> None:

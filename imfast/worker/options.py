@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from imfast.config.coalesce import coalesce_ms
-from imfast.config.networks import packed_network
+from imfast.config.networks import UNIX, packed_network
 from imfast.config.worker_document import WorkerDocument
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ def engine_options(document: WorkerDocument) -> EngineOptions:
         "group_rate": rate_and_burst(settings.group_rate, settings.rate_burst_s),
         "judge_addresses": settings.address_rate > 0,
         "address_trusted": list(map(packed_network, settings.address_trusted)),
+        "proxy_trusted": [packed_network(name) for name in settings.proxy_trusted if name != UNIX],
+        "proxy_trusts_unix": UNIX in settings.proxy_trusted,
     }
 
 

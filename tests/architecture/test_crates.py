@@ -18,12 +18,13 @@ ALLOWED: dict[str, frozenset[str]] = {
     "log": frozenset({"wire", "faults"}),
     "warm": frozenset({"partition"}),
     "routes": frozenset({"wire"}),
-    "engine": frozenset({"wire", "session", "partition", "log", "warm", "routes", "faults"}),
+    "tls": frozenset(),
+    "engine": frozenset({"wire", "session", "partition", "log", "warm", "routes", "faults", "tls"}),
     "micro": frozenset({"wire", "partition", "routes", "engine"}),
     "bench": frozenset({"wire", "engine"}),
     "python": frozenset({"wire", "partition", "log", "engine", "bench"}),
 }
-WITHOUT_SOCKETS = ("wire", "session", "partition", "log", "warm", "routes")
+WITHOUT_SOCKETS = ("wire", "session", "partition", "log", "warm", "routes", "tls")
 WITHOUT_CLOCK = ("wire", "session", "partition")
 
 SOCKETS = re.compile(

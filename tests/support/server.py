@@ -49,6 +49,8 @@ class Ready:
     tcp: int
     admin: int
     workers: tuple[Worker, ...]
+    # 0 without TLS.
+    tls: int = 0
 
     @classmethod
     def parse(cls, text: str) -> Ready:
@@ -58,7 +60,8 @@ class Ready:
             Worker(one["server"], one["pid"], tuple(one["partitions"]), one["epoch"])
             for one in content["workers"]
         )
-        return cls(content["pid"], ports["http"], ports["tcp"], ports["admin"], workers)
+        tls = ports.get("tls", 0)
+        return cls(content["pid"], ports["http"], ports["tcp"], ports["admin"], workers, tls)
 
     def owner(self, position: str) -> str:
         """Return the server that owns the partition of a position, ``"<partition>-<index>"``."""
@@ -132,6 +135,7 @@ class Server:
             "--port": 0,
             "--tcp-port": 0,
             "--admin-port": 0,
+            "--tls-port": 0,
             "--data-dir": self.data,
             "--durability": self.durability,
             "--ready-file": self.ready_file,
@@ -260,7 +264,8 @@ class Server:
 
     def url(self, scheme: str = "ws") -> str:
         """Return the address for `imfast.connect`."""
-        port = self.ready.tcp if scheme == "tcp" else self.ready.http
+        ports = {"tcp": self.ready.tcp, "tls": self.ready.tcp, "wss": self.ready.tls}
+        port = ports.get(scheme, self.ready.http)
         return f"{scheme}://127.0.0.1:{port}"
 
     async def token(self, user: str, *flags: str) -> str:

@@ -3,6 +3,7 @@
 use crate::connection::Connection;
 use crate::crash::{self, Event};
 use crate::engine::Engine;
+use crate::layer::{First, Layer};
 use crate::slab::Handle;
 use crate::system::{Accepted, Socket, Source, socket};
 use imfast_session::Session;
@@ -11,8 +12,12 @@ use rustix::io::Errno;
 /// What a listener speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Speaks {
+    /// HTTP, WebSocket and framed TCP, as the first bytes say; over TLS as well.
     Http,
+    /// Framed TCP; over TLS as well.
     Tcp,
+    /// What [`Speaks::Http`] is, over TLS only.
+    Tls,
 }
 
 pub(crate) struct Listener {
@@ -122,13 +127,21 @@ impl Engine {
         self.listeners.iter().flatten().any(|l| l.paused)
     }
 
-    pub(crate) fn admit(&mut self, fd: Socket, speaks: Speaks) {
+    /// `proxied`: the peer is a proxy of ours.
+    pub(crate) fn admit(&mut self, fd: Socket, speaks: Speaks, proxied: bool) {
         socket::set_no_delay(&fd);
         let session = match speaks {
-            Speaks::Http => Session::http(),
+            Speaks::Http | Speaks::Tls => Session::http(),
             Speaks::Tcp => Session::tcp(),
         };
-        let handle = self.io.connections.insert(Connection::new(fd, session));
+        let mut connection = Connection::new(fd, session);
+        let tls_only = speaks == Speaks::Tls;
+        if proxied || tls_only || self.tls.is_some() {
+            connection.behind_proxy = proxied;
+            let first = First { proxied, tls_only };
+            connection.layer = Some(Box::new(Layer::First(first)));
+        }
+        let handle = self.io.connections.insert(connection);
         self.io.stats.accepted += 1;
         crash::note(
             Event::ConnectionOpened,

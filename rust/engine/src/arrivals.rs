@@ -3,8 +3,11 @@
 //! write and a close, and no slot.
 
 use crate::accept::Speaks;
+use crate::connection::HeldRequest;
 use crate::engine::Engine;
+use crate::slab::Handle;
 use crate::system::{Read, Socket, socket};
+use imfast_session::PutAside;
 use imfast_wire::frames::codes::{self, Code};
 use imfast_wire::frames::proto;
 use imfast_wire::frames::server::{ServerBody, ServerFrame};
@@ -28,9 +31,16 @@ impl Network {
 
 /// A connection that waits for a verdict.
 pub(crate) struct Arrival {
-    fd: Socket,
-    speaks: Speaks,
+    at: At,
     key: u64,
+}
+
+/// Where it waits.
+enum At {
+    /// At the door.
+    Door(Socket, Speaks),
+    /// In its slot: it came through a proxy.
+    Seat(Handle),
 }
 
 /// An address in IPv6's form.
@@ -54,22 +64,72 @@ fn key_of(address: u128) -> u64 {
 impl Engine {
     /// Takes an accepted connection: in at once, unless its address has a rate.
     pub(crate) fn arrived(&mut self, fd: Socket, peer: Option<IpAddr>, speaks: Speaks) {
-        let judged = peer.map(mapped).filter(|address| {
-            self.config.judge_addresses
-                && !self
-                    .config
-                    .address_trusted
-                    .iter()
-                    .any(|n| n.holds(*address))
-        });
-        match judged {
+        let peer = peer.map(mapped);
+        if self.is_proxy(peer) {
+            // Its clients are judged, not itself.
+            return self.let_in(fd, speaks, true);
+        }
+        match peer.filter(|address| self.is_judged(*address)) {
             Some(address) => self.arrivals.push(Arrival {
-                fd,
-                speaks,
+                at: At::Door(fd, speaks),
                 key: key_of(address),
             }),
-            None => self.let_in(fd, speaks),
+            None => self.let_in(fd, speaks, false),
         }
+    }
+
+    fn is_judged(&self, address: u128) -> bool {
+        let trusted = &self.config.address_trusted;
+        self.config.judge_addresses && !trusted.iter().any(|network| network.holds(address))
+    }
+
+    /// Whether a peer is believed where its clients are; one without an address is a Unix socket's.
+    fn is_proxy(&self, peer: Option<u128>) -> bool {
+        match peer {
+            None => self.config.proxy_trusts_unix,
+            Some(address) => {
+                let proxies = &self.config.proxy_trusted;
+                proxies.iter().any(|network| network.holds(address))
+            }
+        }
+    }
+
+    /// A client that came through a proxy is at `client`; whether that is to be judged.
+    pub(crate) fn seat(&mut self, handle: Handle, client: IpAddr) -> bool {
+        let address = mapped(client);
+        let judged = self.is_judged(address);
+        if judged {
+            self.arrivals.push(Arrival {
+                at: At::Seat(handle),
+                key: key_of(address),
+            });
+        }
+        judged
+    }
+
+    /// A request says where its client is. Another client than that of the request before is judged
+    /// first; whether that is so. `request` puts aside what waits for it.
+    #[cold]
+    pub(crate) fn seat_behind_proxy(
+        &mut self,
+        handle: Handle,
+        client: IpAddr,
+        request: impl FnOnce() -> Option<Box<PutAside>>,
+    ) -> bool {
+        let Some(connection) = self.io.connections.resolve_mut(handle) else {
+            return false;
+        };
+        if !connection.behind_proxy {
+            return false;
+        }
+        let rare = connection.rare.get_or_insert_default();
+        if rare.client.replace(client) == Some(client) || !self.seat(handle, client) {
+            return false;
+        }
+        if let Some(connection) = self.io.connections.resolve_mut(handle) {
+            connection.await_verdict(request());
+        }
+        true
     }
 
     /// The addresses of connections that wait for a verdict, in their order.
@@ -82,22 +142,58 @@ impl Engine {
     pub fn judge_arrivals(&mut self, waits: &[u32]) {
         let judged = waits.len().min(self.arrivals.len());
         let mut arrivals = std::mem::take(&mut self.arrivals);
-        for (Arrival { fd, speaks, .. }, wait_ms) in arrivals.drain(..judged).zip(waits) {
-            if *wait_ms == 0 {
-                self.let_in(fd, speaks);
-            } else {
-                self.turn_away(&fd, speaks, &codes::RATE_LIMITED, *wait_ms);
+        for (Arrival { at, .. }, wait_ms) in arrivals.drain(..judged).zip(waits) {
+            match at {
+                At::Door(fd, speaks) if *wait_ms == 0 => self.let_in(fd, speaks, false),
+                At::Door(fd, speaks) => {
+                    self.turn_away(&fd, speaks, &codes::RATE_LIMITED, *wait_ms);
+                }
+                At::Seat(handle) => self.judge_seated(handle, *wait_ms),
             }
         }
+        // Those that come to be judged by what the others are let do wait for the next tick.
+        arrivals.append(&mut self.arrivals);
         self.arrivals = arrivals;
     }
 
+    fn judge_seated(&mut self, handle: Handle, wait_ms: u32) {
+        let Some(connection) = self.io.connections.resolve_mut(handle) else {
+            return;
+        };
+        let held = connection.rare.as_mut().and_then(|rare| {
+            rare.held
+                .take_if(|held| matches!(held.request, HeldRequest::Admission(_)))
+        });
+        let Some(HeldRequest::Admission(request)) = held.map(|held| held.request) else {
+            return;
+        };
+        if wait_ms == 0 {
+            if let Some(request) = request {
+                self.for_connection(handle, |engine| {
+                    engine.lone_request(handle, &request.asked());
+                });
+            }
+            return self.resume(handle);
+        }
+        self.io.stats.arrivals_refused += 1;
+        let unit = self.unit();
+        let code = &codes::RATE_LIMITED;
+        match request {
+            Some(request) => {
+                let frame = request.asked().answering.to_bits();
+                self.answer_error(handle, frame, code, wait_ms.into(), "");
+                self.io.finish(handle.slot, unit);
+            }
+            None => self.io.close(handle.slot, code, unit),
+        }
+    }
+
     /// The last gate: how many connections a second this worker takes in all.
-    fn let_in(&mut self, fd: Socket, speaks: Speaks) {
+    fn let_in(&mut self, fd: Socket, speaks: Speaks, proxied: bool) {
         let now_ns = self.now_ms * 1_000_000;
         let rate = self.config.rates.accept;
         match rate.map_or(Ok(()), |rate| rate.take(&mut self.admitted, now_ns, 1)) {
-            Ok(()) => self.admit(fd, speaks),
+            Ok(()) => self.admit(fd, speaks, proxied),
             Err(wait_ms) => {
                 self.turn_away(&fd, speaks, &codes::TOO_MANY_CONNECTIONS, wait_ms);
             }
@@ -131,7 +227,8 @@ impl Engine {
                     code.message.as_bytes(),
                 );
             }
-            Speaks::Http => {}
+            // Over TLS nothing can be said before the handshake, which is what is to be spared.
+            Speaks::Http | Speaks::Tls => {}
         }
         if !words.is_empty() {
             // As far as the socket takes it at once; then our side ends.

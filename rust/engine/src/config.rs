@@ -87,6 +87,16 @@ pub struct EngineConfig {
     pub judge_addresses: bool,
     /// Addresses that need none.
     pub address_trusted: Vec<Network>,
+    /// Proxies that are believed where their clients are; whether one on a Unix socket is, too.
+    pub proxy_trusted: Vec<Network>,
+    pub proxy_trusts_unix: bool,
+}
+
+impl EngineConfig {
+    /// Whether any proxy is believed.
+    pub(crate) fn proxies_trusted(&self) -> bool {
+        self.proxy_trusts_unix || !self.proxy_trusted.is_empty()
+    }
 }
 
 /// How often things may be done here; none: as often as it comes.
@@ -151,6 +161,8 @@ impl EngineConfig {
             rates: Rates::default(),
             judge_addresses: false,
             address_trusted: Vec::new(),
+            proxy_trusted: Vec::new(),
+            proxy_trusts_unix: false,
         }
     }
 }

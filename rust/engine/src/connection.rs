@@ -1,11 +1,13 @@
 //! One client connection as the engine holds it. While idle it owns nothing on the heap but its
 //! list of groups: no buffers, no timers, no Python object.
 
+use crate::layer::Layer;
 use crate::query::Query;
 use crate::send_queue::SendQueue;
 use crate::system::Socket;
-use imfast_session::{Encoding, Session};
+use imfast_session::{Encoding, PutAside, Session};
 use imfast_wire::rate::Bucket;
+use std::net::IpAddr;
 
 /// No user, no group, no session.
 pub(crate) const NONE: u32 = u32::MAX;
@@ -58,6 +60,8 @@ pub(crate) struct Connection {
     pub last: bool,
     /// Part of an HTTP request is here, and a deadline for the rest is set.
     pub hurried: bool,
+    /// The peer is a proxy of ours: what it says of where its clients are counts.
+    pub behind_proxy: bool,
     /// Sends that wait for their commit.
     pub in_flight: u16,
     /// Index of the user on this worker.
@@ -72,6 +76,8 @@ pub(crate) struct Connection {
     pub subscriptions: Vec<Subscription>,
     pub rare: Option<Box<Rare>>,
     pub device: Box<str>,
+    /// What its bytes go through; none: they are plaintext.
+    pub layer: Option<Box<Layer>>,
 }
 
 /// State that few connections have at one time.
@@ -87,6 +93,8 @@ pub(crate) struct Rare {
     pub gathers: Vec<Gather>,
     /// The token of its latest HTTP request, which its user was found by.
     pub credential: Box<str>,
+    /// The client whose address was judged last, behind a proxy.
+    pub client: Option<IpAddr>,
 }
 
 /// Answers of several partitions to one request.
@@ -113,6 +121,9 @@ pub(crate) enum HeldRequest {
         sync: String,
     },
     Refresh,
+    /// The client's address is judged before anything that it says is served: its request, or what
+    /// is still unread.
+    Admission(Option<Box<PutAside>>),
     /// A request that stands alone, whose token is looked at.
     Request(crate::requests::Lone),
     /// A stream of events, whose token or ticket is looked at.
@@ -172,6 +183,7 @@ impl Connection {
             stranger: false,
             last: false,
             hurried: false,
+            behind_proxy: false,
             in_flight: 0,
             user: NONE,
             asked: Bucket::default(),
@@ -181,6 +193,7 @@ impl Connection {
             subscriptions: Vec::new(),
             rare: None,
             device: Box::default(),
+            layer: None,
         }
     }
 
@@ -190,6 +203,22 @@ impl Connection {
             self.phase,
             Phase::Stranger | Phase::Connecting | Phase::Connected
         )
+    }
+
+    /// Holds back what follows until the client's address has been judged.
+    pub(crate) fn await_verdict(&mut self, request: Option<Box<PutAside>>) {
+        self.rare.get_or_insert_default().held = Some(Held {
+            frame: 0,
+            request: HeldRequest::Admission(request),
+        });
+    }
+
+    /// DER of the client's certificate, if it has shown a good one.
+    pub(crate) fn client_certificate(&self) -> Option<&[u8]> {
+        match self.layer.as_deref()? {
+            Layer::Tls(tls) => tls.client_certificate(),
+            Layer::First(_) => None,
+        }
     }
 
     pub(crate) fn attach(&self) -> Option<&Attach> {

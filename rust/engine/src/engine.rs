@@ -98,6 +98,10 @@ pub struct Engine {
     pub(crate) listeners: Vec<Option<Listener>>,
     /// Connections whose addresses are yet to be judged.
     pub(crate) arrivals: Vec<Arrival>,
+    /// What TLS connections are accepted with; none: no TLS.
+    pub(crate) tls: Option<imfast_tls::Credentials>,
+    /// Handshakes worked on in this tick.
+    pub(crate) handshakes: u32,
     /// Connections let in of late.
     pub(crate) admitted: Bucket,
     ready: Vec<Ready>,
@@ -146,6 +150,7 @@ impl Engine {
             },
             site: site.clone(),
             compression: config.compression,
+            forwarded: config.proxies_trusted(),
         };
         let limits = IoLimits {
             send_queue_bytes: config.send_queue_bytes,
@@ -187,6 +192,8 @@ impl Engine {
             expiries: Expiries::default(),
             listeners: Vec::new(),
             arrivals: Vec::new(),
+            tls: None,
+            handshakes: 0,
             admitted: Bucket::default(),
             ready: Vec::new(),
             buffer: vec![0; (256 * 1024).max(frame_bytes * 2 + 1024)],
@@ -216,6 +223,7 @@ impl Engine {
     pub fn poll(&mut self) -> Result<Work, Errno> {
         self.now_ms = self.clock.now_ms();
         self.io.unit = self.unit();
+        self.handshakes = 0;
         self.wall_ms = self.clock.wall_ms();
         self.policy.site.wall_ms = self.wall_ms;
         self.io.writer.site.wall_ms = self.wall_ms;

@@ -177,6 +177,7 @@ impl Engine {
             } => self.scatter(handle, frame, query),
             HeldRequest::Connect { .. }
             | HeldRequest::Refresh
+            | HeldRequest::Admission(_)
             | HeldRequest::Request(_)
             | HeldRequest::Events { .. }
             | HeldRequest::Ticket => {}

@@ -44,7 +44,8 @@ impl Engine {
                 return self.events_asked(handle, frame, asked, sync, ticket);
             }
         };
-        if asked.token.is_empty() {
+        let certified = connection.client_certificate().is_some();
+        if asked.token.is_empty() && !certified {
             const WANTED: &str = "An access token is needed: Authorization: Bearer.";
             return self.answer_error(handle, frame, &codes::NOT_CONNECTED, 0, WANTED);
         }
@@ -65,10 +66,7 @@ impl Engine {
             device: asked.device.as_ref().into(),
             body: asked.body.into(),
         });
-        let verb = ControlVerb::Connect {
-            token: asked.token.to_owned(),
-            device: asked.device.clone().into_owned(),
-        };
+        let verb = self.connect_verb(handle, asked.token, asked.device.clone().into_owned());
         self.identify(handle, frame, request, verb);
     }
 
@@ -91,22 +89,21 @@ impl Engine {
         sync: &str,
         ticket: &str,
     ) {
-        if asked.token.is_empty() && ticket.is_empty() {
+        let connection = self.io.connections.resolve(handle);
+        let certified = connection.is_some_and(|c| c.client_certificate().is_some());
+        if asked.token.is_empty() && ticket.is_empty() && !certified {
             const WANTED: &str = "An access token or a ticket is needed.";
             return self.answer_error(handle, frame, &codes::NOT_CONNECTED, 0, WANTED);
         }
         if !self.name_device(handle, frame, &asked.device) {
             return;
         }
-        let verb = if asked.token.is_empty() {
+        let verb = if asked.token.is_empty() && !ticket.is_empty() {
             ControlVerb::Redeem {
                 ticket: ticket.to_owned(),
             }
         } else {
-            ControlVerb::Connect {
-                token: asked.token.to_owned(),
-                device: asked.device.clone().into_owned(),
-            }
+            self.connect_verb(handle, asked.token, asked.device.clone().into_owned())
         };
         let sync = sync.to_owned();
         self.identify(handle, frame, HeldRequest::Events { sync }, verb);
@@ -270,7 +267,7 @@ impl Engine {
         true
     }
 
-    fn answer_error(
+    pub(crate) fn answer_error(
         &mut self,
         handle: Handle,
         frame: u64,

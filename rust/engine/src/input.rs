@@ -53,6 +53,9 @@ impl Engine {
             self.io.set_reading(handle.slot, false);
             return;
         }
+        if connection.layer.is_some() {
+            return self.read_layered(handle);
+        }
         let mut buffer = std::mem::take(&mut self.buffer);
         let kept = std::mem::take(&mut connection.unparsed);
         let start = kept.len();
@@ -83,11 +86,11 @@ impl Engine {
     }
 
     /// Reads messages until the bytes end, or something holds the connection back.
-    fn parse(&mut self, handle: Handle, bytes: &mut [u8]) {
+    pub(crate) fn parse(&mut self, handle: Handle, bytes: &mut [u8]) {
         self.for_connection(handle, |engine| engine.parse_contained(handle, bytes));
     }
 
-    fn parse_contained(&mut self, handle: Handle, bytes: &mut [u8]) {
+    pub(crate) fn parse_contained(&mut self, handle: Handle, bytes: &mut [u8]) {
         let in_flight_max = self.config.in_flight_max;
         let mut output = std::mem::take(&mut self.output);
         output.clear();
@@ -125,15 +128,28 @@ impl Engine {
                 Input::Request { consumed, asked } => {
                     at += consumed;
                     let last = asked.answering.last;
+                    if let Some(client) = asked.client
+                        && self
+                            .seat_behind_proxy(handle, client, || Some(Box::new(asked.put_aside())))
+                    {
+                        break;
+                    }
                     self.lone_request(handle, &asked);
                     if last {
                         break;
                     }
                 }
                 Input::Handled { consumed } => at += consumed,
-                Input::Opened { consumed, encoding } => {
+                Input::Opened {
+                    consumed,
+                    encoding,
+                    client,
+                } => {
                     at += consumed;
                     self.upgraded(handle, encoding);
+                    if let Some(client) = client {
+                        self.seat_behind_proxy(handle, client, || None);
+                    }
                 }
                 Input::Message {
                     consumed,
@@ -252,9 +268,9 @@ impl Engine {
         let Some(connection) = self.io.connections.resolve_mut(handle) else {
             return;
         };
-        let mut unparsed = std::mem::take(&mut connection.unparsed);
+        let unparsed = std::mem::take(&mut connection.unparsed);
         if !unparsed.is_empty() {
-            self.parse(handle, &mut unparsed);
+            self.parse_held(handle, unparsed);
         }
         let in_flight_max = self.config.in_flight_max;
         let Some(connection) = self.io.connections.resolve(handle) else {

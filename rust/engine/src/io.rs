@@ -2,7 +2,9 @@
 //! groups and partitions.
 
 use crate::connection::{Connection, Phase};
+use crate::layer::Layer;
 use crate::run::View;
+use crate::sealing::{Lent, Sealing};
 use crate::send_queue::{BufferPool, Progress};
 use crate::slab::{Handle, Slab};
 use crate::stats::Stats;
@@ -34,6 +36,7 @@ pub(crate) struct Io {
     pub stats: Stats,
     pub limits: IoLimits,
     pub writer: Writer,
+    pub lent: Lent,
     /// Seconds since the engine's start, as of this poll.
     pub unit: u32,
     dirty: Vec<u32>,
@@ -51,6 +54,7 @@ impl Io {
             stats: Stats::default(),
             limits,
             writer: Writer::default(),
+            lent: Lent::default(),
             unit: 0,
             dirty: Vec::new(),
             dead: Vec::new(),
@@ -99,6 +103,10 @@ impl Io {
             return self.queue_run(slot, run, 0);
         }
         let Some(queue) = connection.queue.as_mut() else {
+            if connection.layer.is_some() {
+                // Sealed at the end of the tick, with what else comes for it.
+                return self.queue_run(slot, run, 0);
+            }
             let sent = match socket::send(&connection.fd, run.buffer) {
                 Ok(count) => count,
                 Err(Errno::AGAIN | Errno::INTR) => 0,
@@ -125,7 +133,7 @@ impl Io {
         let Some(connection) = self.connections.get(slot) else {
             return;
         };
-        if !connection.open() || connection.queue.is_some() {
+        if !connection.open() || connection.queue.is_some() || connection.layer.is_some() {
             return self.push_each(slot, &runs);
         }
         let slices = runs.map(|run| IoSlice::new(run.buffer));
@@ -157,7 +165,7 @@ impl Io {
     }
 
     /// The socket of `slot` takes nothing: it reports when it does again.
-    fn blocked(&mut self, slot: u32) {
+    pub(crate) fn blocked(&mut self, slot: u32) {
         if let Some(handle) = self.connections.handle(slot)
             && let Some(connection) = self.connections.get_mut(slot)
             && !connection.writing
@@ -227,7 +235,17 @@ impl Io {
             return;
         };
         let before = queue.bytes();
-        let result = queue.write_to(&connection.fd, &mut self.pool);
+        let result = match connection.layer.as_deref_mut() {
+            Some(Layer::Tls(tls)) => {
+                let sealing = Sealing {
+                    tls,
+                    fd: &connection.fd,
+                    lent: &mut self.lent,
+                };
+                sealing.write(queue, &mut self.pool)
+            }
+            _ => queue.write_to(&mut &connection.fd, &mut self.pool),
+        };
         self.stats.bytes_sent += (before - queue.bytes()) as u64;
         self.stats.writes += 1;
         match result {
@@ -241,11 +259,7 @@ impl Io {
                 }
                 let connection = self.connections.get(slot);
                 match connection.map(|c| c.phase) {
-                    Some(Phase::Closing) => {
-                        if let Some(c) = connection {
-                            socket::half_close(&c.fd);
-                        }
-                    }
+                    Some(Phase::Closing) => self.end_output(slot),
                     Some(_) if connection.is_some_and(|c| c.attach().is_some()) => {
                         self.drained.push(slot);
                     }
@@ -319,6 +333,14 @@ impl Io {
         if !connection.open() {
             return;
         }
+        if connection
+            .layer
+            .as_ref()
+            .is_some_and(|layer| !layer.is_open())
+        {
+            // Nothing can be said to it yet.
+            return self.kill(slot);
+        }
         let pool = &mut self.pool;
         let mut queue = connection.queue.take().unwrap_or_else(|| pool.take_queue());
         let session = &mut connection.session;
@@ -349,7 +371,7 @@ impl Io {
                 self.flush(slot);
             }
         } else {
-            socket::half_close(&connection.fd);
+            self.end_output(slot);
         }
     }
 

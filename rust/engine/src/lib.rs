@@ -25,6 +25,7 @@ mod groups;
 mod http;
 mod input;
 mod io;
+mod layer;
 mod links;
 #[cfg(all(feature = "micro", not(feature = "simulation")))]
 pub mod micro;
@@ -37,6 +38,7 @@ mod rates;
 mod recovery;
 mod requests;
 mod run;
+mod sealing;
 mod send_queue;
 #[cfg(feature = "simulation")]
 mod simulation;
@@ -59,8 +61,13 @@ pub use engine::{Engine, Work};
 pub use imfast_log::AppendError;
 pub use imfast_partition::archive::ArchivedKey;
 pub use imfast_routes::RouteTable;
+pub use imfast_tls::{
+    Certificate, ClientCertificates, Credentials, CredentialsError, Settings as TlsSettings,
+    TicketKey,
+};
 pub use imfast_warm::verify as verify_archive;
 pub use outbox::OutboxPage;
+pub use layer::TLS_PROTOCOLS;
 pub use owner::{Finished, FoldFault, is_lost};
 pub use recovery::{OpenError, OpenedPartition, Restored};
 pub use requests::{ControlVerb, Request};

@@ -26,11 +26,12 @@ pub enum ControlVerb {
     Connect {
         token: String,
         device: String,
+        /// DER of the client's certificate, verified; empty: it has none, or it does not count for a
+        /// token is there.
+        certificate: Vec<u8>,
     },
     /// A one-use ticket, in the place of a token.
-    Redeem {
-        ticket: String,
-    },
+    Redeem { ticket: String },
     /// A ticket is asked for.
     Ticket {
         user: String,

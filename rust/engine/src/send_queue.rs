@@ -25,6 +25,24 @@ const SMALL: usize = 1024;
 /// Buffers up to this size go back to the pool.
 const POOLED: usize = 32 * 1024;
 
+/// Where a queue is written to: a socket, or what seals bytes on their way to one.
+pub(crate) trait Outlet {
+    /// Takes as many bytes as it can; `AGAIN` where that is none.
+    fn send(&mut self, bytes: &[u8]) -> Result<usize, Errno>;
+    /// As [`Outlet::send`], for bytes in several places.
+    fn send_many(&mut self, slices: &[IoSlice<'_>]) -> Result<usize, Errno>;
+}
+
+impl Outlet for &Socket {
+    fn send(&mut self, bytes: &[u8]) -> Result<usize, Errno> {
+        socket::send(self, bytes)
+    }
+
+    fn send_many(&mut self, slices: &[IoSlice<'_>]) -> Result<usize, Errno> {
+        socket::send_many(self, slices)
+    }
+}
+
 /// A run of encoded frames that many connections send.
 pub(crate) type Shared = Rc<Vec<u8>>;
 
@@ -322,13 +340,13 @@ impl SendQueue {
         self.chunks.shrink_to(RING);
     }
 
-    /// Writes as much as the socket takes, [`IOVECS`] chunks a call.
+    /// Writes as much as `to` takes, [`IOVECS`] chunks a call.
     ///
     /// # Errors
     /// What `sendmsg(2)` reports but `EAGAIN` and `EINTR`: the connection is gone.
     pub(crate) fn write_to(
         &mut self,
-        to: &Socket,
+        to: &mut impl Outlet,
         pool: &mut BufferPool,
     ) -> Result<Progress, Errno> {
         while self.bytes > 0 {
@@ -338,7 +356,7 @@ impl SendQueue {
                 // What most writes are: without a list of one.
                 let bytes = &chunk.bytes()[self.offset..];
                 let wanted = bytes.len();
-                match socket::send(to, bytes) {
+                match to.send(bytes) {
                     Ok(sent) => {
                         self.consume(sent, pool);
                         if sent < wanted {
@@ -365,7 +383,7 @@ impl SendQueue {
                 wanted += bytes.len();
                 count += 1;
             }
-            let sent = match socket::send_many(to, &slices[..count]) {
+            let sent = match to.send_many(&slices[..count]) {
                 Ok(sent) => sent,
                 Err(Errno::AGAIN) => return Ok(Progress::Blocked),
                 Err(Errno::INTR) => continue,

@@ -43,6 +43,10 @@ pub(crate) struct Stats {
     pub rate_limited: u64,
     /// Connections refused for a rate of their address or of all.
     pub arrivals_refused: u64,
+    /// TLS handshakes in full, with a ticket, and such as failed.
+    pub tls_handshakes: u64,
+    pub tls_resumed: u64,
+    pub tls_failures: u64,
 }
 
 impl Stats {
@@ -58,7 +62,7 @@ impl Stats {
     }
 
     /// Names and values.
-    pub(crate) fn fields(&self) -> [(&'static str, u64); 18] {
+    pub(crate) fn fields(&self) -> [(&'static str, u64); 21] {
         [
             ("accepted", self.accepted),
             ("frames_received", self.frames_received),
@@ -78,6 +82,9 @@ impl Stats {
             ("accept_pauses", self.accept_pauses),
             ("rate_limited", self.rate_limited),
             ("arrivals_refused", self.arrivals_refused),
+            ("tls_handshakes", self.tls_handshakes),
+            ("tls_resumed", self.tls_resumed),
+            ("tls_failures", self.tls_failures),
         ]
     }
 }

@@ -17,6 +17,20 @@ use imfast_wire::frames::{check, id};
 pub(crate) const DEFAULT_DEVICE: &str = "default";
 
 impl Engine {
+    /// What Python is asked about a client that says who it is: by its token, or without one by the
+    /// certificate of its connection.
+    pub(crate) fn connect_verb(&self, handle: Handle, token: &str, device: String) -> ControlVerb {
+        let connection = self.io.connections.resolve(handle);
+        let certificate = connection
+            .filter(|_| token.is_empty())
+            .and_then(|connection| connection.client_certificate());
+        ControlVerb::Connect {
+            token: token.to_owned(),
+            device,
+            certificate: certificate.unwrap_or(&[]).to_vec(),
+        }
+    }
+
     pub(crate) fn verb(&mut self, handle: Handle, frame: ClientFrame<'_>) -> Flow {
         let id = frame.id;
         if let Err((code, message)) = check::verb(&frame.verb, &self.config.limits) {
@@ -42,10 +56,7 @@ impl Engine {
             };
             connection.device = device.as_ref().into();
             self.not_a_stranger(handle.slot);
-            let verb = ControlVerb::Connect {
-                token: token.into_owned(),
-                device: device.into_owned(),
-            };
+            let verb = self.connect_verb(handle, &token, device.into_owned());
             return self.hold(
                 handle,
                 id,

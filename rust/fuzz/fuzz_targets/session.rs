@@ -41,6 +41,7 @@ fuzz_target!(|case: Case| {
         http: http::Limits::default(),
         site: Site::default(),
         compression: case.compression,
+        forwarded: true,
     };
     let mut session = if case.tcp {
         Session::tcp()

@@ -6,6 +6,7 @@ use crate::records::Records;
 use crate::requests::Request;
 #[cfg(not(feature = "simulation"))]
 use crate::routes;
+use crate::tls::TlsCredentials;
 use imfast_engine::{ArchivedKey, Handle, Identity, KeyWindow, OpenError};
 #[cfg(not(feature = "simulation"))]
 use imfast_engine::{Speaks, System};
@@ -188,6 +189,21 @@ impl Engine {
         self.inner
             .listen(routes::duplicate(fd)?, Speaks::Tcp)
             .map_err(os_error)
+    }
+
+    #[cfg(not(feature = "simulation"))]
+    /// Serves a listening socket for what `listen_http` does, over TLS only.
+    fn listen_tls(&mut self, fd: i32) -> PyResult<u32> {
+        self.inner
+            .listen(routes::duplicate(fd)?, Speaks::Tls)
+            .map_err(os_error)
+    }
+
+    /// Accepts TLS connections with these credentials from now on, on all listening sockets.
+    fn set_tls(&mut self, credentials: TlsCredentials) -> PyResult<()> {
+        self.inner
+            .set_tls(&credentials.into_settings()?)
+            .map_err(|error| PyValueError::new_err(error.to_string()))
     }
 
     #[cfg(not(feature = "simulation"))]

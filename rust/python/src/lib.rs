@@ -13,6 +13,7 @@ mod routes;
 #[cfg(feature = "simulation")]
 mod simulation;
 mod ticker;
+mod tls;
 
 #[pyo3::pymodule]
 mod _engine {
@@ -40,6 +41,9 @@ mod _engine {
     use crate::routes::{clear_worker, create_route_table, heartbeat};
     #[pymodule_export]
     use crate::ticker::Ticker;
+
+    #[pymodule_export]
+    use crate::tls::check_tls;
 
     #[cfg(feature = "simulation")]
     #[pymodule_export]

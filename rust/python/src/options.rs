@@ -58,6 +58,8 @@ pub(crate) struct Options {
     group_rate: (u32, u32),
     judge_addresses: bool,
     address_trusted: Vec<([u8; 16], u8)>,
+    proxy_trusted: Vec<([u8; 16], u8)>,
+    proxy_trusts_unix: bool,
 }
 
 impl Options {
@@ -135,6 +137,8 @@ impl Options {
             },
             judge_addresses: self.judge_addresses,
             address_trusted: self.address_trusted.into_iter().map(network).collect(),
+            proxy_trusted: self.proxy_trusted.into_iter().map(network).collect(),
+            proxy_trusts_unix: self.proxy_trusts_unix,
         })
     }
 }

@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 
 /// One request of one connection, held back until it is decided about.
 ///
-/// Which fields are set depends on `verb`: `connect` has token and device, `redeem` has the ticket as
+/// Which fields are set depends on `verb`: `connect` has token or certificate, and device, `redeem` has the ticket as
 /// its token, `ticket` has user, tenant and `expires_at_ms`, `refresh` has token,
 /// user and tenant, the actions of `group` and the queries have user and conversation.
 #[pyclass(frozen, get_all, module = "imfast._engine")]
@@ -17,6 +17,8 @@ pub(crate) struct Request {
     /// `connect`, `redeem`, `ticket`, `refresh`, `group.create` …, `history`, `conversations`, `members`.
     verb: String,
     token: String,
+    /// DER of the client's certificate; empty without one, and where there is a token.
+    certificate: Vec<u8>,
     device: String,
     user: String,
     tenant: String,
@@ -34,6 +36,7 @@ impl From<imfast_engine::Request> for Request {
             frame: request.frame,
             verb: String::new(),
             token: String::new(),
+            certificate: Vec::new(),
             device: String::new(),
             user: String::new(),
             tenant: String::new(),
@@ -42,9 +45,13 @@ impl From<imfast_engine::Request> for Request {
             expires_at_ms: 0,
         };
         match request.verb {
-            ControlVerb::Connect { token, device } => {
+            ControlVerb::Connect {
+                token,
+                device,
+                certificate,
+            } => {
                 "connect".clone_into(&mut out.verb);
-                (out.token, out.device) = (token, device);
+                (out.token, out.device, out.certificate) = (token, device, certificate);
             }
             ControlVerb::Redeem { ticket } => {
                 "redeem".clone_into(&mut out.verb);

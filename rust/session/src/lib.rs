@@ -9,6 +9,6 @@ mod session;
 
 pub use echo::{Echo, Echoed};
 pub use encoding::{Encoding, Writer};
-pub use http::{Asked, What, write_json_answer};
+pub use http::{Asked, PutAside, What, write_json_answer};
 pub use payload::{Frames, frames};
 pub use session::{Ended, Input, Overdue, Policy, Session};

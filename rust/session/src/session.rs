@@ -11,8 +11,10 @@ use imfast_wire::frames::codes::Code;
 use imfast_wire::frames::proto;
 use imfast_wire::frames::server::{ServerBody, ServerFrame};
 use imfast_wire::http::{self, Site};
+use imfast_wire::sniff::{Protocol, sniff};
 use imfast_wire::websocket::deflate::{Inflater, WINDOW_BITS_MAX};
 use imfast_wire::{tcp, websocket};
+use std::net::IpAddr;
 
 /// What a listener accepts.
 #[derive(Debug, Clone)]
@@ -24,6 +26,16 @@ pub struct Policy {
     pub site: Site,
     /// Whether clients that offer permessage-deflate get it.
     pub compression: bool,
+    /// Whether some peers are proxies that say where their clients are.
+    pub forwarded: bool,
+}
+
+impl Policy {
+    /// Where the client of a request is, as a proxy says; whether to believe it is the caller's to know.
+    pub(crate) fn client_of(&self, request: &http::Request<'_>) -> Option<IpAddr> {
+        let forwarded = self.forwarded.then(|| http::forwarded_for(request));
+        forwarded.flatten()
+    }
 }
 
 /// The WebSocket endpoint.
@@ -63,7 +75,12 @@ pub enum Input<'a> {
     /// A request that stands alone; its answer is written with [`Encoding::Http`].
     Request { consumed: usize, asked: Asked<'a> },
     /// The handshake is over.
-    Opened { consumed: usize, encoding: Encoding },
+    Opened {
+        consumed: usize,
+        encoding: Encoding,
+        /// Where the client is, as a proxy says.
+        client: Option<IpAddr>,
+    },
     /// A message with client frames.
     Message { consumed: usize, bytes: &'a [u8] },
     /// Nothing more is to be read; flush and close.
@@ -132,16 +149,27 @@ impl Session {
         out: &mut Vec<u8>,
     ) -> Input<'a> {
         self.awaiting = false;
-        match &mut self.stage {
-            // The length of a TCP frame is below 2^24; no method begins with that byte.
-            Stage::Http(requests) if requests.fresh() && input.first() == Some(&0) => {
-                *self = Self::tcp();
-                let encoding = self.encoding;
-                Input::Opened {
-                    consumed: 0,
-                    encoding,
+        if matches!(&self.stage, Stage::Http(requests) if requests.fresh()) {
+            match sniff(input) {
+                Some(Protocol::Framed) => {
+                    *self = Self::tcp();
+                    let encoding = self.encoding;
+                    return Input::Opened {
+                        consumed: 0,
+                        encoding,
+                        client: None,
+                    };
                 }
+                // Not served: a client that gets no CONNACK knows what that means.
+                Some(Protocol::Mqtt) => {
+                    self.stage = Stage::Over;
+                    return Input::Ended(Ended::Violation);
+                }
+                // What belongs before HTTP and is here in its place, its parser refuses.
+                _ => {}
             }
+        }
+        match &mut self.stage {
             Stage::Http(requests) => match requests.head(input, policy, out) {
                 Head::Upgrade => self.handshake(input, policy, out),
                 Head::Answered(input) => input,
@@ -274,6 +302,7 @@ impl Session {
                 Input::Opened {
                     consumed,
                     encoding: self.encoding,
+                    client: policy.client_of(&request),
                 }
             }
             Err(rejection) => {
@@ -358,6 +387,7 @@ mod tests {
             http: http::Limits::default(),
             site: Site::default(),
             compression: false,
+            forwarded: false,
         }
     }
 
@@ -385,7 +415,11 @@ mod tests {
         };
         assert_eq!(
             session.receive(&mut request, &policy(), &mut Inflater::default(), &mut out),
-            Input::Opened { consumed, encoding }
+            Input::Opened {
+                consumed,
+                encoding,
+                client: None
+            }
         );
         assert!(out.starts_with(b"HTTP/1.1 101"));
         session

@@ -40,7 +40,9 @@ class Authenticator:
 
 
 def request(verb: str) -> Any:
-    return SimpleNamespace(connection=7, verb=verb, token="t", user="u", tenant="default")
+    return SimpleNamespace(
+        connection=7, verb=verb, token="t", certificate=b"", user="u", tenant="default"
+    )
 
 
 def test_connects_are_refused_for_a_while_once_tokens_cannot_be_checked() -> None:

@@ -11,6 +11,7 @@ use imfast_wire::http::{
     self, Answer, Answering, Chunked, Framing, Parsed, Refusal, Request, Site, Unchunked,
 };
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 pub use answers::write_json_answer;
 pub(crate) use answers::{begin_events, write_reply};
@@ -51,6 +52,67 @@ pub struct Asked<'a> {
     /// The device; empty: none is named.
     pub device: Cow<'a, str>,
     pub body: &'a [u8],
+    /// Where the client is, as a proxy says.
+    pub client: Option<IpAddr>,
+}
+
+/// As [`Asked`], put aside.
+#[derive(Debug, Clone)]
+pub struct PutAside {
+    asked: Asked<'static>,
+    verb: Box<str>,
+    token: Box<str>,
+    key: Box<str>,
+    body: Box<[u8]>,
+}
+
+impl Asked<'_> {
+    /// Copies it, for when it was decided whether to serve it.
+    pub fn put_aside(&self) -> PutAside {
+        let mut verb = "";
+        let what = match &self.what {
+            What::Verb(name) => {
+                verb = name;
+                What::Verb("")
+            }
+            What::Events { sync, ticket } => What::Events {
+                sync: Cow::Owned(sync.as_ref().to_owned()),
+                ticket: Cow::Owned(ticket.as_ref().to_owned()),
+            },
+            What::Ready => What::Ready,
+        };
+        PutAside {
+            asked: Asked {
+                what,
+                answering: self.answering,
+                token: "",
+                key: "",
+                device: Cow::Owned(self.device.as_ref().to_owned()),
+                body: &[],
+                client: None,
+            },
+            verb: verb.into(),
+            token: self.token.into(),
+            key: self.key.into(),
+            body: self.body.into(),
+        }
+    }
+}
+
+impl PutAside {
+    /// What was put aside.
+    pub fn asked(&self) -> Asked<'_> {
+        let mut asked = self.asked.clone();
+        if let What::Verb(verb) = &mut asked.what {
+            *verb = &self.verb;
+        }
+        Asked {
+            token: &self.token,
+            key: &self.key,
+            body: &self.body,
+            ..asked
+        }
+    }
 }
 
 /// What is asked for.
@@ -385,7 +447,7 @@ fn serve<'a>(
     };
     let origin = request.headers.get("Origin");
     answering.shared_with = origin.map_or(0, |origin| site.origins.shares_with(origin));
-    let asked = match ask(request, body, answering) {
+    let asked = match ask(request, body, answering, policy) {
         Ok(asked) => asked,
         Err(refusal) => {
             refuse(out, site, answering, &refusal.into());
@@ -422,6 +484,7 @@ fn ask<'a>(
     request: &Request<'a>,
     body: &'a [u8],
     answering: Answering,
+    policy: &Policy,
 ) -> Result<Option<Asked<'a>>, Refusal> {
     let what = match Route::of(request.path) {
         _ if request.method == "OPTIONS" => return Ok(None),
@@ -457,6 +520,7 @@ fn ask<'a>(
         key: quoted.unwrap_or(key),
         device: http::query_value(request.query.unwrap_or(""), "device")?,
         body,
+        client: policy.client_of(request),
     }))
 }
 

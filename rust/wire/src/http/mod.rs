@@ -7,6 +7,7 @@ mod chunked;
 mod client;
 mod date;
 mod error;
+mod forwarded;
 mod framing;
 mod handshake;
 mod headers;
@@ -24,6 +25,7 @@ pub use client::{
     ClientError, ClientHandshake, ClientParsed, parse_client_response, write_client_handshake,
 };
 pub use error::Error;
+pub use forwarded::forwarded_for;
 pub use framing::{Framing, Refusal};
 pub use headers::Headers;
 pub use origin::OriginPolicy;

@@ -1,0 +1,1 @@
+"""What TLS costs: memory of an idle connection, a fan-out beside plaintext, handshakes."""
