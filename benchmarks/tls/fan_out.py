@@ -8,12 +8,12 @@ from typing import Any
 
 from benchmarks.tls.processes import cpu_s
 from benchmarks.tls.sessions import open_readers
-from imfast.client import connect
+from imfast.client import Group, connect
 from tests.support.certificates import Certificates
 from tests.support.server import Server
 
 SUBSCRIBERS = 300
-MESSAGES = 3000
+MESSAGES = 2000
 ROUNDS = 3
 BODY = "x" * 128
 
@@ -39,16 +39,16 @@ async def fan_out(directory: Path) -> dict[str, Any]:
 
 async def _round(server: Server, context: Any) -> float:
     pid = server.worker(0).pid
-    users = [f"u{number % 8}" for number in range(SUBSCRIBERS)]
     async with connect(server.url(), token=await server.token("sender")) as im:
-        group = await im.create_group("all", members=sorted(set(users)))
-        readers = await open_readers(server, users, context)
+        made = await im.create_group(title="all", members=["reader"])
+        group = Group(made.conversation)
+        readers = await open_readers(server, ["reader"] * SUBSCRIBERS, context)
         await asyncio.sleep(1.5)  # what came with the sessions is over
         before = [reader.received for reader in readers]
         began = cpu_s(pid)
         for first in range(0, MESSAGES, 500):
             count = min(500, MESSAGES - first)
-            await asyncio.gather(*(im.send(to=group, text=BODY) for _ in range(count)))
+            await asyncio.gather(*(im.send(group, text=BODY) for _ in range(count)))
         least = MESSAGES * len(BODY)
         while any(r.received - b < least for r, b in zip(readers, before, strict=True)):  # noqa: ASYNC110
             await asyncio.sleep(0.01)

@@ -15,7 +15,7 @@ from benchmarks.tls.processes import cpu_s
 from tests.support.certificates import Certificates, run
 from tests.support.server import Server
 
-SECONDS = 4
+SECONDS = 3
 COUNTED = re.compile(r"(\d+) connections in [\d.]+ real seconds")
 
 

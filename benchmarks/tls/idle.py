@@ -11,8 +11,8 @@ from benchmarks.tls.sessions import open_readers
 from tests.support.certificates import Certificates
 from tests.support.server import Server
 
-FEW, MANY = 500, 3000
-SETTLE_S = 3.0
+FEW, MANY = 500, 2500
+SETTLE_S = 2.5
 
 
 async def idle(directory: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from imfast.errors import TokenInvalidError
 from imfast.gateway.authenticate import Identity
-from imfast.identifiers import DEFAULT_TENANT, is_identifier
+from imfast.identifiers import DEFAULT_TENANT, UserId, is_identifier
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -44,7 +44,7 @@ class ClientCertificates:
             raise TokenInvalidError("the certificate's subject is no user id")
         ends_s = int(parsed.not_valid_after_utc.timestamp())
         return Identity(
-            user=user,
+            user=UserId(user),
             tenant=DEFAULT_TENANT,
             expires_at_ms=min(ends_s, EXPIRY_S_MAX) * 1000,
             issued_at_ms=int(parsed.not_valid_before_utc.timestamp() * 1000),

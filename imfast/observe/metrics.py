@@ -1,7 +1,8 @@
 """The names under which a monitoring system finds the server's numbers: each stands here once.
 
 Written in the text format of Prometheus, version 0.0.4. Numbers are those of `/v1/status`, in bytes
-and seconds. The counters of a worker begin at 0 again when it is replaced, as readers expect.
+and seconds. Counters go on when a worker is replaced, but for those that only its report has: these
+begin at 0 again, as readers expect.
 """
 
 from __future__ import annotations
@@ -10,9 +11,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["CONTENT_TYPE", "METRICS", "Metric", "exposition"]
+__all__ = ["CONTENT_TYPE", "HISTOGRAMS", "METRICS", "Metric", "Shown", "exposition"]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What the workers of one place have shown in shared memory."""
+
+    counters: Mapping[str, int]
+    """They go on where the worker before left them: they begin at 0 when the server starts."""
+    gauges: Mapping[str, int]
+    histograms: Mapping[str, tuple[list[int], list[int], int]]
+    """Upper bounds in microseconds, counts by bucket (one more than bounds), the sum."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +67,31 @@ METRICS: Sequence[Metric] = (
     _one("imfast_partitions", "gauge", "partitions", "Partitions that are open."),
     _one("imfast_accepted_total", "counter", "accepted", "Connections accepted."),
     _one("imfast_accept_pauses_total", "counter", "accept_pauses", "Rests of a listener."),
-    _one("imfast_arrivals_refused_total", "counter", "arrivals_refused", "Connections refused."),
+    Metric(
+        "imfast_connections_dropped_total",
+        "counter",
+        "Connections that the server ended or did not take.",
+        {
+            "arrivals_refused": "rate",
+            "timed_out": "silence",
+            "slow_consumers": "slow_reader",
+            "tls_failures": "tls",
+        },
+        "reason",
+    ),
     Metric(
         "imfast_tls_handshakes_total",
         "counter",
-        "TLS handshakes: in full, with a ticket, and such as failed.",
-        {"tls_handshakes": "full", "tls_resumed": "resumed", "tls_failures": "failed"},
+        "TLS handshakes that succeeded: in full, or with a ticket.",
+        {"tls_handshakes": "full", "tls_resumed": "resumed"},
         "kind",
     ),
-    _one("imfast_timed_out_total", "counter", "timed_out", "Connections closed for silence."),
     _one("imfast_requests_total", "counter", "frames_received", "Requests of clients."),
     _one("imfast_errors_total", "counter", "errors", "Requests answered with an error."),
     _one("imfast_rate_limited_total", "counter", "rate_limited", "Requests refused for a rate."),
     _one("imfast_deliveries_total", "counter", "deliveries", "Messages and events delivered."),
     _one("imfast_sent_bytes_total", "counter", "bytes_sent", "Bytes written to clients."),
     _one("imfast_writes_total", "counter", "writes", "System calls that wrote a queue."),
-    _one("imfast_slow_consumers_total", "counter", "slow_consumers", "Slow readers closed."),
     Metric(
         "imfast_ephemeral_lost_total",
         "counter",
@@ -89,6 +110,13 @@ METRICS: Sequence[Metric] = (
         "gauge",
         "rows_unarchived_bytes",
         "Bytes of messages that no archive has yet.",
+    ),
+    _one("imfast_inbox_bytes", "gauge", "inbox_bytes", "Bytes of commands that wait for a batch."),
+    _one(
+        "imfast_link_queue_bytes",
+        "gauge",
+        "link_queue_bytes",
+        "Bytes that wait for other workers to read them.",
     ),
     _one("imfast_python_ticks_total", "counter", "python_ticks", "Ticks that ran Python code."),
     Metric(
@@ -119,6 +147,19 @@ METRICS: Sequence[Metric] = (
     ),
 )
 
+HISTOGRAMS: Mapping[str, tuple[str, str]] = {
+    "delivery": (
+        "imfast_delivery_latency_seconds",
+        "Age of messages, by the sender's owner's clock, when they were handed to a session;"
+        " catch-up left out.",
+    ),
+    "commit": (
+        "imfast_commit_latency_seconds",
+        "From a batch's hand-over to the log until it was known to be durable.",
+    ),
+}
+"""A report's name of each histogram → its name and help."""
+
 _QUANTILES = {"p50_us": "0.5", "p99_us": "0.99", "max_us": "1"}
 _RECENT = {
     "commit": "How long batches took of late to become durable; 1 is the longest.",
@@ -135,14 +176,20 @@ _CONSUMERS: Sequence[tuple[str, Literal["counter", "gauge"], str, str]] = (
 
 def exposition(
     workers: Iterable[Mapping[str, Any]],
+    shown: Sequence[Shown],
     consumers: Sequence[Mapping[str, Any]] = (),
     *,
     ready: bool,
 ) -> str:
-    """All numbers as text. `workers` are as `/v1/status` shows them, with `process` beside; so are
-    `consumers`.
+    """All numbers as text.
+
+    `workers` are as `/v1/status` shows them, with `process` beside; `shown` is what each of them
+    has in shared memory, and goes before what it reported. `consumers` are as the status has them.
     """
-    workers = list(workers)
+    workers = [
+        {**worker, "counters": {**worker.get("counters", {}), **of.counters, **of.gauges}}
+        for worker, of in zip(workers, shown, strict=True)
+    ]
     lines = [*_head("imfast_ready", "gauge", "Whether clients can connect to every worker.")]
     lines.append(f"imfast_ready {int(ready)}")
     lines += _per_worker(
@@ -171,6 +218,8 @@ def exposition(
     for metric in METRICS:
         lines += _head(metric.name, metric.kind, metric.help)
         lines += _samples(metric, workers)
+    for what, (name, text) in HISTOGRAMS.items():
+        lines += _histogram(name, text, [of.histograms[what] for of in shown])
     for what, text in _RECENT.items():
         name = f"imfast_recent_{what}_seconds"
         lines += _head(name, "gauge", text)
@@ -185,6 +234,21 @@ def exposition(
             if key in one:
                 lines.append(f'{name}{{consumer="{one["consumer"]}"}} {one[key]}')
     return "\n".join(lines) + "\n"
+
+
+def _histogram(
+    name: str, text: str, found: Sequence[tuple[list[int], list[int], int]]
+) -> Iterator[str]:
+    """All workers' together."""
+    yield from _head(name, "histogram", text)
+    bounds = found[0][0]
+    counts = [sum(counted) for counted in zip(*(one[1] for one in found), strict=True)]
+    total = 0
+    for bound, count in zip([*(f"{us / 1e6:g}" for us in bounds), "+Inf"], counts, strict=True):
+        total += count
+        yield f'{name}_bucket{{le="{bound}"}} {total}'
+    yield f"{name}_sum {sum(one[2] for one in found) / 1e6:.9g}"
+    yield f"{name}_count {total}"
 
 
 def _head(name: str, kind: str, text: str) -> Iterator[str]:

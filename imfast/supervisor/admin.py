@@ -75,8 +75,9 @@ class Admin:
             {**slot.status(), "process": usage(slot.process.pid) if slot.process else {}}
             for slot in slots
         ]
+        shown = [self._supervisor.shown(slot) for slot in slots]
         consumers = self._consumers.status()
-        text = exposition(workers, consumers, ready=self._supervisor.is_ready)
+        text = exposition(workers, shown, consumers, ready=self._supervisor.is_ready)
         return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE})
 
     async def _ask(self) -> None:

@@ -6,6 +6,7 @@ import os
 from typing import Protocol
 
 from imfast.errors import StartError
+from imfast.observe.metrics import Shown
 
 __all__ = ["EngineRouteTable", "RouteTable"]
 
@@ -21,6 +22,9 @@ class RouteTable(Protocol):
 
     def beats(self, index: int) -> int:
         """How often the worker's engine has reported since the table was made."""
+
+    def shown(self, index: int) -> Shown:
+        """What the worker and those before it have counted, and its present numbers."""
 
     def close(self) -> None:
         """Closes the supervisor's descriptor; workers keep theirs."""
@@ -45,6 +49,10 @@ class EngineRouteTable:
     def beats(self, index: int) -> int:
         """See `RouteTable`."""
         return self._engine.heartbeat(self.descriptor, index)
+
+    def shown(self, index: int) -> Shown:
+        """See `RouteTable`."""
+        return Shown(*self._engine.worker_metrics(self.descriptor, index))
 
     def close(self) -> None:
         """See `RouteTable`."""

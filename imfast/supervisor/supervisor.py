@@ -9,6 +9,7 @@ slots' states alone.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -19,6 +20,7 @@ import structlog
 
 from imfast.config.crash_files import keep_traces
 from imfast.errors import ConfigError, WorkerFailedError
+from imfast.observe.metrics import Shown
 from imfast.supervisor.control import ControlError, Fatal, Faults, Ready, Report
 from imfast.supervisor.opened import Opened
 from imfast.supervisor.slot import Slot, Turn
@@ -96,6 +98,12 @@ class Supervisor:
     def is_ready(self) -> bool:
         """Whether every worker serves."""
         return not self._stopping.is_set() and all(slot.is_served for slot in self.slots)
+
+    def shown(self, slot: Slot) -> Shown:
+        """What the workers of a slot have counted, by shared memory: also of one that hangs."""
+        shown = self._routes.shown(slot.index)
+        # A worker that is gone has nothing present.
+        return shown if slot.process is not None else dataclasses.replace(shown, gauges={})
 
     @property
     def is_stopping(self) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections import defaultdict
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import httpx
@@ -29,7 +30,13 @@ async def scrape(server: Server) -> dict[str, Samples]:
     for family in text_string_to_metric_families(answer.text):
         assert family.name not in found, "a family stands once"
         assert family.documentation
-        assert family.type in ("counter", "gauge")
+        assert family.type in ("counter", "gauge", "histogram")
+        if family.type == "histogram":
+            found[family.name] = {
+                sample.name.removeprefix(family.name) + sample.labels.get("le", ""): sample.value
+                for sample in family.samples
+            }
+            continue
         totals: Samples = defaultdict(float)
         for sample in family.samples:
             assert sample.name.endswith("_total") is (family.type == "counter"), sample.name
@@ -45,6 +52,40 @@ async def test_every_number_of_the_status_is_a_metric(shared: Server) -> None:
     assert len(shown) == len(set(shown)), "each once"
     # The connections are the sum of those by transport.
     assert sorted([*shown, "connections"]) == sorted(first["counters"])
+
+
+async def test_histograms_of_all_workers_are_one_and_outlive_them(directory: Path) -> None:
+    async with Server(directory) as server:
+        group_size = 5
+        members = [f"m{number}" for number in range(group_size)]
+        async with AsyncExitStack() as stack:
+            clients = [
+                await stack.enter_async_context(await PlainClient.connect(server, user))
+                for user in members
+            ]
+            group = await clients[0].create_group("all", *members[1:])
+            for number in range(20):
+                await clients[0].send({"group": group}, f"{number}", number)
+            for client in clients:
+                await client.wait_rows(group, 20)
+            seen = await scrape(server)
+            delivery = seen["imfast_delivery_latency_seconds"]
+            commit = seen["imfast_commit_latency_seconds"]
+            assert delivery["_count"] >= 20 * group_size
+            assert delivery["_count"] <= seen["imfast_deliveries"][""]
+            assert commit["_count"] == seen["imfast_commits"][""]
+            for histogram in (delivery, commit):
+                buckets = [n for name, n in histogram.items() if name.startswith("_bucket")]
+                assert buckets == sorted(buckets), "they are cumulative"
+                assert buckets[-1] == histogram["_bucket+Inf"] == histogram["_count"]
+                assert histogram["_sum"] < histogram["_count"] * 10
+        for index in range(2):
+            server.kill_worker(index)
+        await server.restarted()
+        later = await scrape(server)
+        for name in ("imfast_delivery_latency_seconds", "imfast_commit_latency_seconds"):
+            assert later[name]["_count"] >= seen[name]["_count"], "a worker's counts outlive it"
+        assert later["imfast_commands"][""] >= seen["imfast_commands"][""]
 
 
 async def test_metrics_tell_what_clients_did(directory: Path) -> None:

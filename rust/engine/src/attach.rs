@@ -190,6 +190,7 @@ impl Engine {
             connection.checkpoint_due = true;
             self.checkpoint_due.push(handle.slot);
         }
+        self.io.delivered(0);
         for (event, row) in &page.rows {
             let row = if *event {
                 Row::Event(row)
@@ -200,6 +201,7 @@ impl Engine {
             self.io
                 .push(handle.slot, &ServerFrame::push(ServerBody::Row(row)));
         }
+        self.io.deliveries.were_old(self.io.stats.deliveries);
         if !page.complete {
             return self.ask_page(handle, partition);
         }

@@ -85,6 +85,18 @@ impl<'a> Arrival<'a> {
 }
 
 impl Engine {
+    /// Messages that were sent at `born_ms`, in milliseconds since 1970, are handed out next.
+    pub(crate) fn begin_deliveries(&mut self, born_ms: u64) {
+        self.io.delivered(0);
+        self.groups.born_ms = born_ms;
+    }
+
+    /// Those to single sessions were handed out; those to groups follow in slices.
+    pub(crate) fn end_deliveries(&mut self) {
+        let age_ms = self.wall_ms.saturating_sub(self.groups.born_ms);
+        self.io.delivered(age_ms);
+    }
+
     /// Gives a row to the sessions it concerns. `exclude` is the connection that sent an
     /// ephemeral message.
     pub(crate) fn arrive(&mut self, arrival: &Arrival<'_>, exclude: Option<Handle>) {

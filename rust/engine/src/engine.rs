@@ -14,6 +14,7 @@ use crate::ephemeral::Collapse;
 use crate::expiries::Expiries;
 use crate::faults::{Fault, Faults};
 use crate::groups::{Groups, Slice};
+use crate::histogram::Histogram;
 use crate::io::{Io, IoLimits};
 use crate::links::Links;
 use crate::owner::Owned;
@@ -25,7 +26,7 @@ use crate::system::{Clock, Completions, Ready, Source, System};
 use crate::timers::Pace;
 use crate::users::Users;
 use imfast_log::Completion;
-use imfast_routes::RouteTable;
+use imfast_routes::{METRICS_MAX, RouteTable};
 use imfast_session::Policy;
 use imfast_wire::http::Site;
 use imfast_wire::rate::Bucket;
@@ -111,6 +112,10 @@ pub struct Engine {
     pub(crate) inflater: Inflater,
     clock: Clock,
     pub(crate) faults: Faults,
+    /// How long batches took to become durable.
+    pub(crate) commit_times: Histogram,
+    /// What shared memory had of this worker before it began to count.
+    pub(crate) counted_before: [u64; METRICS_MAX],
     /// The state that is being changed is one connection's alone: a panic costs no more than it.
     pub(crate) decoding: bool,
     /// Nobody is served any more but to the end of what was asked.
@@ -157,6 +162,7 @@ impl Engine {
             send_queue_frames: config.send_queue_frames,
             connections_max: config.connections_max,
         };
+        let counted_before = routes.metrics(config.worker.into());
         let partitions = config.owners.len();
         let mut io = Io::new(poller, limits);
         io.writer.site = site;
@@ -201,6 +207,8 @@ impl Engine {
             burst: Burst::default(),
             inflater: Inflater::default(),
             faults: Faults::default(),
+            commit_times: Histogram::default(),
+            counted_before,
             decoding: false,
             draining: false,
             leaving: Vec::new(),
@@ -287,6 +295,7 @@ impl Engine {
             sockets: self.config.fan_out_slice_sockets,
             deadline: Instant::now() + Duration::from_micros(self.config.fan_out_slice_us),
             now_ms: self.now_ms,
+            wall_ms: self.wall_ms,
             answers_first: std::mem::take(&mut self.committed),
         };
         let mut due = std::mem::take(&mut self.checkpoint_due);
@@ -303,6 +312,7 @@ impl Engine {
         self.flush_links();
         self.bury();
         self.io.flush_dirty();
+        self.io.delivered(0);
         let work = self.work();
         more |= work.batches || work.requests || work.arrivals;
         // A page that the socket took whole: no event tells that the next one may follow.
@@ -339,22 +349,11 @@ impl Engine {
 
     /// Numbers that describe the worker now, and its counters.
     pub fn stats(&self) -> Vec<(&'static str, u64)> {
+        self.show_metrics();
         let mut fields = self.io.stats.fields().to_vec();
         fields.extend(self.faults.fields());
-        let sum = |bytes: fn(&Owned) -> usize| {
-            let owned = self.owned.iter().flatten();
-            owned.map(|owned| bytes(owned) as u64).sum()
-        };
-        fields.push(("rows_bytes", sum(|owned| owned.partition.row_bytes())));
-        let unarchived = sum(|owned| owned.partition.unarchived_bytes());
-        fields.push(("rows_unarchived_bytes", unarchived));
-        fields.push(("connections", self.io.connections.len() as u64));
+        fields.extend(self.named_gauges());
         fields.extend(stats::by_transport(&self.io.connections));
-        let open = self.owned.iter().flatten().count();
-        fields.push(("partitions", open as u64));
-        fields.push(("users", self.users.len() as u64));
-        fields.push(("groups", self.groups.len() as u64));
-        fields.push(("links", self.links.len() as u64));
         fields
     }
 

@@ -78,6 +78,7 @@ impl Engine {
         let here = 1u64 << self.config.worker;
         if mask & here != 0 {
             let exclude = (sender.worker == self.config.worker).then_some(sender.handle);
+            self.groups.born_ms = timestamp_ms;
             self.arrive(&arrival, exclude);
         }
         self.ephemeral_over_links(mask & !here, &arrival, sender);

@@ -29,7 +29,8 @@ pub(crate) enum Fault {
     ArchiveRebuilt,
 }
 
-const NAMES: [&str; 10] = [
+/// Names of the counters, in their order.
+pub(crate) const NAMES: [&str; 10] = [
     "decoding_panics",
     "fold_panics",
     "inbox_full",

@@ -48,6 +48,8 @@ pub(crate) struct Slice {
     pub deadline: Instant,
     /// Engine milliseconds, by which open runs age.
     pub now_ms: u64,
+    /// Milliseconds since 1970, by which messages do.
+    pub wall_ms: u64,
     /// Whether answers go before a large fan-out: those to durable sends. Those to ephemeral ones
     /// are what paces their sender, and wait for it.
     pub answers_first: bool,
@@ -97,6 +99,8 @@ pub(crate) struct Groups {
     /// Groups with an open run and no job.
     opened: Vec<u32>,
     coalesce: Coalesce,
+    /// When the messages that are appended now were sent, in milliseconds since 1970.
+    pub born_ms: u64,
     /// When the oldest open run that is held back was first seen.
     held_since_ms: Option<u64>,
 }
@@ -230,6 +234,9 @@ impl Groups {
             return;
         }
         let run = &mut entry.open;
+        if run.frames == 0 {
+            run.born_ms = self.born_ms;
+        }
         let mut start = [0; Encoding::COUNT];
         for encoding in Encoding::PUSHED {
             let at = encoding as usize;
@@ -283,7 +290,8 @@ impl Groups {
                 seal(entry);
             }
             entry.round.set_off(together);
-            slice(entry, io, bounds.sockets, due, &durable);
+            io.delivered(0);
+            slice(entry, io, bounds, due, &durable);
             if entry.round.is_empty() {
                 compact(entry, group, io);
                 if entry.open.frames > 0 {
@@ -368,10 +376,11 @@ fn seal(entry: &mut LocalGroup) {
 fn slice(
     entry: &mut LocalGroup,
     io: &mut Io,
-    mut sockets: usize,
+    bounds: Slice,
     due: &mut Vec<u32>,
     durable: impl Fn() -> bool,
 ) {
+    let mut sockets = bounds.sockets;
     let between_looks = LOOK_SOCKETS.max(entry.subscribers.len() / LOOK_PART);
     while let Some(stretch) = entry.round.next(sockets.min(between_looks)) {
         let places = &entry.subscribers[stretch.start..stretch.end];
@@ -389,6 +398,8 @@ fn slice(
                 });
             }
         }
+        // Of two runs the first is the older.
+        io.delivered(bounds.wall_ms.saturating_sub(stretch.first.born_ms));
         let end = stretch.end;
         sockets -= end - stretch.start;
         entry.round.served(end);

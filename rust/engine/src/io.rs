@@ -3,6 +3,7 @@
 
 use crate::connection::{Connection, Phase};
 use crate::layer::Layer;
+use crate::metrics::Deliveries;
 use crate::run::View;
 use crate::sealing::{Lent, Sealing};
 use crate::send_queue::{BufferPool, Progress};
@@ -37,6 +38,7 @@ pub(crate) struct Io {
     pub limits: IoLimits,
     pub writer: Writer,
     pub lent: Lent,
+    pub deliveries: Deliveries,
     /// Seconds since the engine's start, as of this poll.
     pub unit: u32,
     dirty: Vec<u32>,
@@ -55,6 +57,7 @@ impl Io {
             limits,
             writer: Writer::default(),
             lent: Lent::default(),
+            deliveries: Deliveries::default(),
             unit: 0,
             dirty: Vec::new(),
             dead: Vec::new(),
@@ -269,6 +272,12 @@ impl Io {
             Ok(Progress::Blocked) => self.blocked(slot),
             Err(_) => self.kill(slot),
         }
+    }
+
+    /// What was delivered since the last call was that old.
+    #[inline]
+    pub(crate) fn delivered(&mut self, age_ms: u64) {
+        self.deliveries.were(age_ms, self.stats.deliveries);
     }
 
     /// Whether there is such a connection.

@@ -20,6 +20,10 @@ const HANDSHAKES_PER_TICK: u32 = 16;
 pub const TLS_PROTOCOLS: [&[u8]; 1] = [b"http/1.1"];
 
 /// See the module's text.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is boxed as a whole, and small only until the first bytes are there"
+)]
 pub(crate) enum Layer {
     /// What the first bytes belong to is yet to be seen.
     First(First),
@@ -201,14 +205,13 @@ impl Engine {
             engine.io.send_records(handle.slot);
             let stats = &mut engine.io.stats;
             match &received {
-                Received::Handshaking | Received::Open => {}
+                Received::Handshaking | Received::Open | Received::Closed => {}
                 Received::Opened if resumed => stats.tls_resumed += 1,
                 Received::Opened => stats.tls_handshakes += 1,
                 Received::Failed(_) => {
                     stats.tls_failures += 1;
                     return engine.io.kill_politely(handle.slot);
                 }
-                Received::Closed => {}
             }
             if !plain.is_empty() {
                 engine.parse_contained(handle, &mut plain);

@@ -22,11 +22,13 @@ mod faults;
 pub mod fuzzing;
 mod gateway;
 mod groups;
+mod histogram;
 mod http;
 mod input;
 mod io;
 mod layer;
 mod links;
+mod metrics;
 #[cfg(all(feature = "micro", not(feature = "simulation")))]
 pub mod micro;
 mod origin;
@@ -66,8 +68,9 @@ pub use imfast_tls::{
     TicketKey,
 };
 pub use imfast_warm::verify as verify_archive;
-pub use outbox::OutboxPage;
 pub use layer::TLS_PROTOCOLS;
+pub use metrics::{NamedHistogram, Shown};
+pub use outbox::OutboxPage;
 pub use owner::{Finished, FoldFault, is_lost};
 pub use recovery::{OpenError, OpenedPartition, Restored};
 pub use requests::{ControlVerb, Request};

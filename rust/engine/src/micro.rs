@@ -111,6 +111,7 @@ impl FanOut {
             // Passed already: one slice is worked off, and no more.
             deadline: Instant::now(),
             now_ms: 0,
+            wall_ms: 0,
             answers_first: false,
         };
         self.groups

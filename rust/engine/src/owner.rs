@@ -15,9 +15,11 @@ use imfast_partition::{
     Audience, Delivery, Disagreement, Incoming, Outcome, Partition, Refused, RowKind,
 };
 use imfast_wire::frames::codes;
+use imfast_wire::frames::row::row_time_ms;
 use imfast_wire::frames::server::{List, ServerBody};
 use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::time::Instant;
 
 /// What the log of a partition is doing.
 pub(crate) enum Storage {
@@ -48,6 +50,8 @@ pub(crate) struct Owned {
     handing_out: bool,
     pages: Vec<(Query, Origin)>,
     in_flight: bool,
+    /// When the batch in flight was given to the log.
+    appended: Option<Instant>,
     pub(crate) archiving: Archiving,
     /// Memory for rows is used up by those that the archive does not have yet.
     pub(crate) rows_full: bool,
@@ -73,6 +77,7 @@ impl Owned {
             handing_out: false,
             pages: Vec::new(),
             in_flight: false,
+            appended: None,
             archiving,
             rows_full: false,
         }
@@ -88,6 +93,10 @@ impl Owned {
     /// Nothing queued, nothing in flight.
     pub(crate) fn quiet(&self) -> bool {
         !self.in_flight && self.inbox.is_empty()
+    }
+
+    pub(crate) fn inbox_bytes(&self) -> usize {
+        self.inbox_bytes
     }
 
     fn settled(&self) -> bool {
@@ -256,6 +265,7 @@ impl Engine {
             batch.first_position,
         );
         writer.append(batch, owned.enqueued);
+        owned.appended = Some(Instant::now());
         Ok(!on(Fault::DeliverBeforeCommit))
     }
 
@@ -265,8 +275,15 @@ impl Engine {
         if on(Fault::DeliverBeforeCommit) {
             completed.retain(|completion| completion.result.is_err());
         }
+        let (owned, commit_times) = (&mut self.owned, &mut self.commit_times);
         let finished = |completion: imfast_log::Completion| {
             let partition = completion.partition as u16;
+            let owned = owned.get_mut(partition as usize).and_then(Option::as_mut);
+            if let Some(appended) = owned.and_then(|owned| owned.appended.take())
+                && completion.result.is_ok()
+            {
+                commit_times.record(appended.elapsed().as_micros() as u64, 1);
+            }
             match completion.result {
                 Ok(durable) => Finished {
                     partition,
@@ -315,7 +332,13 @@ impl Engine {
         for (origin, outcome) in &committed.outcomes {
             self.answer(partition, *origin, outcome_body(partition, outcome));
         }
+        let born_ms = committed
+            .deliveries
+            .first()
+            .map(|first| row_time_ms(&first.row));
+        self.begin_deliveries(born_ms.unwrap_or(0));
         self.hand_out(partition, &committed.deliveries, Self::route);
+        self.end_deliveries();
         self.advance_watermark(partition, position);
         self.links_committed(partition, position);
         self.serve_waiting(partition);

@@ -37,6 +37,8 @@ pub(crate) struct Run {
     pub frames: u32,
     /// Position of the first durable frame; 0 without one.
     pub first_position: u64,
+    /// When the first frame's message was sent, in milliseconds since 1970.
+    pub born_ms: u64,
 }
 
 impl Run {

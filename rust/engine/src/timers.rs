@@ -101,6 +101,7 @@ impl Engine {
             self.nurse_catch_ups();
             self.give_up_waiting();
         }
+        self.show_metrics();
         self.slow_down();
     }
 

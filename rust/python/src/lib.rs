@@ -38,7 +38,7 @@ mod _engine {
     #[pymodule_export]
     use crate::requests::Request;
     #[pymodule_export]
-    use crate::routes::{clear_worker, create_route_table, heartbeat};
+    use crate::routes::{clear_worker, create_route_table, heartbeat, worker_metrics};
     #[pymodule_export]
     use crate::ticker::Ticker;
 

@@ -1,9 +1,10 @@
 //! The shared route table as the supervisor uses it: by descriptor, without keeping a mapping.
 
-use imfast_engine::RouteTable;
+use imfast_engine::{RouteTable, Shown};
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use rustix::fd::{BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use std::collections::HashMap;
 
 /// Maps the table that a descriptor stands for. Takes no descriptor: the supervisor looks at
 /// heartbeats also when none is left.
@@ -44,6 +45,25 @@ pub(crate) fn create_route_table(buckets: u64) -> PyResult<RawFd> {
 pub(crate) fn clear_worker(fd: RawFd, worker: usize) -> PyResult<()> {
     map(fd)?.clear_worker(worker);
     Ok(())
+}
+
+/// A histogram: upper bounds in microseconds, counts by bucket (one more), and their sum.
+type Buckets = (Vec<u64>, Vec<u64>, u64);
+type Numbers = HashMap<&'static str, u64>;
+
+/// What a worker and its predecessors have shown: counters, gauges, and histograms.
+#[pyfunction]
+pub(crate) fn worker_metrics(
+    fd: RawFd,
+    worker: usize,
+) -> PyResult<(Numbers, Numbers, HashMap<&'static str, Buckets>)> {
+    let shown = Shown::read(&map(fd)?.metrics(worker));
+    let buckets = |(name, bounds, counts, sum)| (name, (bounds, counts, sum));
+    Ok((
+        shown.counters.into_iter().collect(),
+        shown.gauges.into_iter().collect(),
+        shown.histograms.into_iter().map(buckets).collect(),
+    ))
 }
 
 /// How often a worker's engine has reported since the table was made.

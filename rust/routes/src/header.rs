@@ -8,11 +8,14 @@ pub const WORKERS_MAX: usize = 62;
 /// Partitions of a layout.
 pub const PARTITIONS_MAX: usize = 256;
 
+/// Numbers that a worker may show.
+pub const METRICS_MAX: usize = 128;
+
 /// First word of every table: "imfroute", little-endian.
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"imfroute");
 
 /// Version of the layout in this file and in `bucket.rs`.
-pub(crate) const VERSION: u64 = 1;
+pub(crate) const VERSION: u64 = 2;
 
 /// Where a partition stands. A line of its own: its owner writes it at every commit.
 #[derive(Debug)]
@@ -31,6 +34,13 @@ pub(crate) struct HeartbeatWord {
     pub(crate) value: AtomicU64,
 }
 
+/// What a worker shows of itself. Lines of its own: it writes them now and then.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub(crate) struct MetricWords {
+    pub(crate) words: [AtomicU64; METRICS_MAX],
+}
+
 /// The start of the mapping; the buckets follow it.
 #[derive(Debug)]
 #[repr(C, align(4096))]
@@ -42,9 +52,10 @@ pub(crate) struct Header {
     pub(crate) seed: AtomicU64,
     pub(crate) partitions: [PartitionWords; PARTITIONS_MAX],
     pub(crate) heartbeats: [HeartbeatWord; WORKERS_MAX],
+    pub(crate) metrics: [MetricWords; WORKERS_MAX],
 }
 
 const _: () = assert!(
-    size_of::<Header>() == 5 * 4096,
+    size_of::<Header>() == 21 * 4096,
     "the layout is shared by processes"
 );

@@ -30,6 +30,6 @@ mod table;
 mod word;
 mod writer;
 
-pub use header::{PARTITIONS_MAX, WORKERS_MAX};
+pub use header::{METRICS_MAX, PARTITIONS_MAX, WORKERS_MAX};
 pub use table::{RouteError, RouteStats, RouteTable, WorkerMask};
 pub use writer::RouteWriter;

@@ -7,7 +7,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use xxhash_rust::xxh3::{Xxh3Builder, xxh3_64_with_seed};
 
 use crate::bucket::{Bucket, LOCK};
-use crate::header::{MAGIC, VERSION, WORKERS_MAX};
+use crate::header::{MAGIC, METRICS_MAX, VERSION, WORKERS_MAX};
 use crate::memory::{Memory, table_bytes};
 use crate::word::Word;
 
@@ -240,6 +240,20 @@ impl RouteTable {
     /// The worker's last heartbeat word, 0 before the first.
     pub fn heartbeat(&self, worker: usize) -> u64 {
         self.memory.header().heartbeats[worker].value.load_acquire()
+    }
+
+    // Metrics
+
+    /// Shows one of the worker's numbers; its own process calls this.
+    pub fn show_metric(&self, worker: usize, index: usize, value: u64) {
+        self.memory.header().metrics[worker].words[index].store_relaxed(value);
+    }
+
+    /// What a worker of that number shows, or the last one showed. Each number is one that it was;
+    /// several need not be of the same moment.
+    pub fn metrics(&self, worker: usize) -> [u64; METRICS_MAX] {
+        let words = &self.memory.header().metrics[worker].words;
+        std::array::from_fn(|index| words[index].load_relaxed())
     }
 }
 

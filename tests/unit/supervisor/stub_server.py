@@ -17,6 +17,7 @@ from imfast.config.load import load
 from imfast.config.server_settings import ServerSettings
 from imfast.errors import StartError
 from imfast.observe.logs import configure_logs
+from imfast.observe.metrics import Shown
 from imfast.supervisor.opened import open_server
 from imfast.supervisor.server import Running, run_server
 from imfast.supervisor.supervisor import Timing
@@ -32,6 +33,9 @@ class MemoryRouteTable:
 
     def clear(self, index: int) -> None:
         os.pwrite(self.descriptor, bytes(8), index * 8)
+
+    def shown(self, index: int) -> Shown:
+        return Shown({}, {}, {})
 
     def beats(self, index: int) -> int:
         return struct.unpack("<Q", os.pread(self.descriptor, 8, index * 8))[0]

@@ -110,6 +110,7 @@ fn run(seed: u64) {
             sockets: 7,
             deadline: Instant::now(),
             now_ms: 0,
+            wall_ms: 0,
             answers_first: false,
         };
         let more = groups.run(io, bounds, &mut due, || false);

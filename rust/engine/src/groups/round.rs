@@ -27,6 +27,8 @@ pub(super) struct Job {
     pub senders: Vec<u32>,
     pub frames: u32,
     pub first_position: u64,
+    /// When its first message was sent.
+    pub born_ms: u64,
     /// Where it set off. Places before it are served after the end.
     joined: usize,
     /// Subscribers when it was sealed.
@@ -45,6 +47,7 @@ impl Job {
             senders: run.senders,
             frames: run.frames,
             first_position: run.first_position,
+            born_ms: run.born_ms,
             joined: 0,
             end: subscribers,
             around: false,

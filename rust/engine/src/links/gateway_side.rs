@@ -13,6 +13,7 @@ use crate::slab::Handle;
 use imfast_faults::{Fault, on};
 use imfast_wire::frames::codes;
 use imfast_wire::frames::proto;
+use imfast_wire::frames::row::row_time_ms;
 use imfast_wire::frames::server::ServerBody;
 
 /// A watermark that means: from now on.
@@ -131,7 +132,9 @@ impl Engine {
             Kind::Deliver => {
                 let arrival = Arrival::decode(frame.partition, frame.payload)
                     .map_err(|_| Broken::Malformed)?;
+                self.begin_deliveries(row_time_ms(arrival.row));
                 self.arrive(&arrival, None);
+                self.end_deliveries();
                 Ok(())
             }
             Kind::DeliverEphemeral => {
@@ -140,6 +143,7 @@ impl Engine {
                 let arrival =
                     Arrival::decode(frame.partition, rest).map_err(|_| Broken::Malformed)?;
                 let sender = Handle::from_bits(u64::from_le_bytes(*bits));
+                self.begin_deliveries(row_time_ms(arrival.row));
                 self.arrive(&arrival, (*worker == self.config.worker).then_some(sender));
                 Ok(())
             }

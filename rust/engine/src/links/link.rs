@@ -146,6 +146,11 @@ impl Link {
         Ok(true)
     }
 
+    /// Bytes that wait for the peer to read them.
+    pub(super) fn queued_bytes(&self) -> usize {
+        self.outgoing.len() - self.sent
+    }
+
     /// Takes received bytes.
     pub(super) fn feed(&mut self, bytes: &[u8], now_ms: u64) {
         self.heard_ms = now_ms;

@@ -101,6 +101,11 @@ impl Links {
         self.slab.len()
     }
 
+    /// Bytes that wait for other workers to read them.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.slab.iter().map(|(_, link)| link.queued_bytes()).sum()
+    }
+
     /// Whether every wanted link stands: nobody has to be dialled or accepted.
     pub(crate) fn settled(&self) -> bool {
         !self.resting && self.remotes.iter().all(|r| r.open || !r.wanted)

@@ -21,6 +21,19 @@ pub fn write_row_prefix(
     put_number(out, 5, timestamp_ms);
 }
 
+/// When a row's message was sent, in milliseconds since 1970; 0 where that is not to be read.
+pub fn row_time_ms(row: &[u8]) -> u64 {
+    let mut reader = Reader::new(row);
+    while let Ok(Some((number, value))) = reader.field() {
+        match (number, value) {
+            (5, Value::Varint(time)) => return time,
+            (1..=4, _) => {}
+            _ => break,
+        }
+    }
+    0
+}
+
 /// A message's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyView<'a> {
