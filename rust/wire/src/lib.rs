@@ -1,5 +1,6 @@
 pub mod frames;
 pub mod http;
+pub mod http2;
 pub mod protobuf;
 pub mod proxy;
 pub mod rate;

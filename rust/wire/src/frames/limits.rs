@@ -86,6 +86,15 @@ pub const HTTP_REQUEST_MS: Limit = Limit {
     unit: "milliseconds",
 };
 
+/// Streams that one HTTP/2 connection may have open; further ones are refused, unread.
+pub const HTTP2_STREAMS: Limit = Limit {
+    name: "http2_streams",
+    default: 100,
+    min: 100,
+    max: 100,
+    unit: "count",
+};
+
 /// A user, group, device or conversation id.
 pub const ID_BYTES: Limit = Limit {
     name: "id_bytes",
@@ -214,6 +223,7 @@ pub const ALL: &[Limit] = &[
     HTTP_HEAD_BYTES,
     HTTP_TARGET_BYTES,
     HTTP_REQUEST_MS,
+    HTTP2_STREAMS,
     ID_BYTES,
     KEY_BYTES,
     CONTENT_TYPE_BYTES,

@@ -3,6 +3,7 @@
 use super::OriginPolicy;
 use super::date::put_date;
 use super::headers::{put, put_text};
+use crate::http2;
 
 /// What a request said about how it is answered. It travels with the request as the number that asks
 /// for the answer.
@@ -10,28 +11,40 @@ use super::headers::{put, put_text};
 pub struct Answering {
     /// The connection ends with the answer.
     pub last: bool,
-    /// The request is HTTP/1.0.
-    pub old: bool,
+    pub version: Version,
     /// The answer's body is left out.
     pub head: bool,
     /// Whose page may read the answer; see [`OriginPolicy::shares_with`].
     pub shared_with: u16,
 }
 
+/// What a request was written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Version {
+    Http10,
+    #[default]
+    Http11,
+    Http2,
+}
+
 impl Answering {
     /// As one number, never 0.
     pub fn to_bits(self) -> u64 {
         1 | u64::from(self.last) << 1
-            | u64::from(self.old) << 2
-            | u64::from(self.head) << 3
+            | u64::from(self.head) << 2
+            | (self.version as u64) << 3
             | u64::from(self.shared_with) << 8
     }
 
     pub fn from_bits(bits: u64) -> Self {
         Self {
             last: bits & 2 != 0,
-            old: bits & 4 != 0,
-            head: bits & 8 != 0,
+            head: bits & 4 != 0,
+            version: match bits >> 3 & 3 {
+                0 => Version::Http10,
+                1 => Version::Http11,
+                _ => Version::Http2,
+            },
             shared_with: (bits >> 8) as u16,
         }
     }
@@ -57,6 +70,9 @@ pub struct Answer<'a> {
 
 /// Appends a response.
 pub fn write_answer(out: &mut Vec<u8>, site: &Site, answering: Answering, answer: &Answer<'_>) {
+    if answering.version == Version::Http2 {
+        return http2::write_answer(out, site, answering, answer);
+    }
     begin_answer(out, site, answering, answer.status, answer.headers);
     if !answer.content_type.is_empty() {
         put(out, "Content-Type", answer.content_type);
@@ -76,7 +92,8 @@ pub fn write_answer(out: &mut Vec<u8>, site: &Site, answering: Answering, answer
     }
 }
 
-/// Appends a response's head as far as it does not depend on the body; the empty line follows.
+/// Appends a response's head as far as it does not depend on the body; in HTTP/1.1 the empty line
+/// follows.
 pub fn begin_answer(
     out: &mut Vec<u8>,
     site: &Site,
@@ -84,6 +101,9 @@ pub fn begin_answer(
     status: u16,
     headers: &[(&str, &str)],
 ) {
+    if answering.version == Version::Http2 {
+        return http2::begin_answer(out, site, answering, status, headers);
+    }
     out.extend_from_slice(b"HTTP/1.1 ");
     put_text(out, itoa::Buffer::new().format(status));
     out.push(b' ');
@@ -96,7 +116,7 @@ pub fn begin_answer(
     }
     if answering.last {
         put(out, "Connection", "close");
-    } else if answering.old {
+    } else if answering.version == Version::Http10 {
         put(out, "Connection", "keep-alive");
     }
     if let Some(origin) = site.origins.shared_with(answering.shared_with) {
@@ -173,12 +193,13 @@ mod tests {
 
     #[test]
     fn how_a_request_is_answered_survives_as_a_number() {
-        for bits in 0..16 {
+        let versions = [Version::Http10, Version::Http11, Version::Http2];
+        for bits in 0..24 {
             let answering = Answering {
                 last: bits & 1 != 0,
-                old: bits & 2 != 0,
-                head: bits & 4 != 0,
-                shared_with: if bits & 8 == 0 { 0 } else { u16::MAX },
+                head: bits & 2 != 0,
+                shared_with: if bits & 4 == 0 { 0 } else { u16::MAX },
+                version: versions[bits / 8],
             };
             let number = answering.to_bits();
             assert!((1..=MAX_NUMBER).contains(&number));

@@ -7,7 +7,7 @@ const MONTHS: [&[u8; 3]; 12] = [
 
 /// Appends an IMF-fixdate, as in `Sun, 06 Nov 1994 08:49:37 GMT`. `wall_ms` counts from 1970; years
 /// have four digits.
-pub(super) fn put_date(out: &mut Vec<u8>, wall_ms: u64) {
+pub(crate) fn put_date(out: &mut Vec<u8>, wall_ms: u64) {
     let seconds = wall_ms / 1000;
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     let (year, month, day) = civil(days);

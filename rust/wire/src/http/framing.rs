@@ -1,8 +1,8 @@
 //! Where a request's body ends (RFC 9112 section 6). What two readers could understand in two ways
 //! is refused: a proxy in front of us might have chosen the other one (request smuggling).
 
-use super::Request;
 use super::headers::Once;
+use super::{Request, Version};
 
 /// How long a request's body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +29,15 @@ impl Refusal {
 }
 
 impl<'a> Request<'a> {
+    /// What it was written in.
+    pub fn version(&self) -> Version {
+        match self.version {
+            0 => Version::Http10,
+            1 => Version::Http11,
+            _ => Version::Http2,
+        }
+    }
+
     /// How long the body is.
     ///
     /// # Errors
@@ -81,8 +90,11 @@ impl<'a> Request<'a> {
         Ok(host)
     }
 
-    /// Whether the connection ends with this request's answer (RFC 9112 section 9.3).
+    /// Whether the connection, or the stream, ends with this request's answer (RFC 9112 section 9.3).
     pub fn is_last(&self) -> bool {
+        if self.version == 2 {
+            return true;
+        }
         let says = |option| self.headers.list_holds("Connection", option);
         says("close") || (self.version == 0 && !says("keep-alive"))
     }

@@ -14,6 +14,9 @@ const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 pub(super) struct AcceptValue([u8; ACCEPT_BYTES]);
 
 impl AcceptValue {
+    /// Where no key is asked.
+    pub(super) const NONE: Self = Self([b'A'; ACCEPT_BYTES]);
+
     /// The answer to a key, given as it stands in the header.
     pub(super) fn of(key: &str) -> Self {
         let digest = Sha1::new()

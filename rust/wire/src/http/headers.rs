@@ -16,6 +16,13 @@ impl<'a> Headers<'a> {
         }
     }
 
+    /// Fields that were read elsewhere.
+    pub(crate) fn of(fields: impl Iterator<Item = (&'a str, &'a [u8])>) -> Self {
+        Self {
+            fields: fields.collect(),
+        }
+    }
+
     /// Names and values in order; values are without surrounding white space.
     pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + '_ {
         self.fields.iter().copied()

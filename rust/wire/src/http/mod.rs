@@ -5,7 +5,7 @@
 mod answer;
 mod chunked;
 mod client;
-mod date;
+pub(crate) mod date;
 mod error;
 mod forwarded;
 mod framing;
@@ -18,7 +18,7 @@ mod response;
 mod upgrade;
 
 pub use answer::{
-    Answer, Answering, LAST_CHUNK, Site, begin_answer, reason, write_answer, write_chunk,
+    Answer, Answering, LAST_CHUNK, Site, Version, begin_answer, reason, write_answer, write_chunk,
 };
 pub use chunked::{Chunked, Unchunked};
 pub use client::{
@@ -32,4 +32,4 @@ pub use origin::OriginPolicy;
 pub use query::query_value;
 pub use request::{Limits, Parsed, Request, parse};
 pub use response::{write_error, write_switching_protocols};
-pub use upgrade::{Accept, Rejection, websocket_upgrade};
+pub use upgrade::{Accept, Rejection, websocket_connect, websocket_upgrade};

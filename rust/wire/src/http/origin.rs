@@ -38,7 +38,7 @@ impl OriginPolicy {
     }
 
     /// The origin that [`Self::shares_with`] gave a number, `*` for all.
-    pub(super) fn shared_with(&self, number: u16) -> Option<&str> {
+    pub(crate) fn shared_with(&self, number: u16) -> Option<&str> {
         match self {
             _ if number == 0 => None,
             Self::SameHost => None,

@@ -49,7 +49,7 @@ pub struct Request<'a> {
     pub path: &'a str,
     /// What follows the first `?`, if there is one.
     pub query: Option<&'a str>,
-    /// The minor version: 0 or 1.
+    /// The minor version of HTTP/1: 0 or 1; 2 for HTTP/2.
     pub version: u8,
     pub headers: Headers<'a>,
 }

@@ -92,34 +92,63 @@ pub fn websocket_upgrade<'p>(
     if !headers.list_holds("Upgrade", "websocket") || !headers.list_holds("Connection", "upgrade") {
         return Err(upgrade_required("not a WebSocket handshake"));
     }
-    match headers.once("Sec-WebSocket-Version") {
-        Once::Value("13") => {}
-        Once::Unusable => return Err(bad_request("Sec-WebSocket-Version is given twice")),
-        _ => return Err(upgrade_required("WebSocket version 13 is required")),
-    }
+    check_version(request)?;
     let value = match headers.once("Sec-WebSocket-Key") {
         Once::Value(key) if key_is_valid(key) => AcceptValue::of(key),
         _ => return Err(bad_request("Sec-WebSocket-Key is not one key of 16 bytes")),
     };
-    match headers.once("Origin") {
-        Once::Absent => {}
-        Once::Value(origin) if origins.allows(origin, host) => {}
-        Once::Unusable => return Err(bad_request("Origin is given twice")),
-        Once::Value(_) => {
-            return Err(Rejection {
-                status: 403,
-                reason: "Forbidden",
-                detail: "this origin may not connect",
-                headers: &[],
-            });
-        }
-    }
+    check_origin(request, origins, host)?;
     let subprotocol = choose_subprotocol(request, accepted_subprotocols)?;
     Ok(Accept {
         value,
         subprotocol,
         deflate: None,
     })
+}
+
+/// As [`websocket_upgrade`], of a stream of HTTP/2 (RFC 8441 section 5): the method and the protocol
+/// stand for the upgrade, and there is no key.
+pub fn websocket_connect<'p>(
+    request: &Request<'_>,
+    accepted_subprotocols: &[&'p str],
+    origins: &OriginPolicy,
+) -> Result<Accept<'p>, Rejection> {
+    let host = check_host(request)?;
+    check_no_body(request)?;
+    check_version(request)?;
+    check_origin(request, origins, host)?;
+    let subprotocol = choose_subprotocol(request, accepted_subprotocols)?;
+    Ok(Accept {
+        value: AcceptValue::NONE,
+        subprotocol,
+        deflate: None,
+    })
+}
+
+fn check_version(request: &Request<'_>) -> Result<(), Rejection> {
+    match request.headers.once("Sec-WebSocket-Version") {
+        Once::Value("13") => Ok(()),
+        Once::Unusable => Err(bad_request("Sec-WebSocket-Version is given twice")),
+        _ => Err(upgrade_required("WebSocket version 13 is required")),
+    }
+}
+
+fn check_origin(
+    request: &Request<'_>,
+    origins: &OriginPolicy,
+    host: &str,
+) -> Result<(), Rejection> {
+    match request.headers.once("Origin") {
+        Once::Absent => Ok(()),
+        Once::Value(origin) if origins.allows(origin, host) => Ok(()),
+        Once::Unusable => Err(bad_request("Origin is given twice")),
+        Once::Value(_) => Err(Rejection {
+            status: 403,
+            reason: "Forbidden",
+            detail: "this origin may not connect",
+            headers: &[],
+        }),
+    }
 }
 
 /// Exactly one host, the same as in an absolute target (RFC 9112 section 3.2).
