@@ -88,6 +88,14 @@ HTTP_REQUEST_MS: Final = Limit(
     unit="milliseconds",
     meaning="From the first byte of an HTTP request of a known client to its last.",
 )
+HTTP2_STREAMS: Final = Limit(
+    name="http2_streams",
+    default=100,
+    min=100,
+    max=100,
+    unit="count",
+    meaning="Streams that one HTTP/2 connection may have open; further ones are refused, unread.",
+)
 ID_BYTES: Final = Limit(
     name="id_bytes",
     default=128,
@@ -204,6 +212,7 @@ LIMITS: Final[Mapping[str, Limit]] = MappingProxyType(
         "http_head_bytes": HTTP_HEAD_BYTES,
         "http_target_bytes": HTTP_TARGET_BYTES,
         "http_request_ms": HTTP_REQUEST_MS,
+        "http2_streams": HTTP2_STREAMS,
         "id_bytes": ID_BYTES,
         "key_bytes": KEY_BYTES,
         "content_type_bytes": CONTENT_TYPE_BYTES,

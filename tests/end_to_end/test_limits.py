@@ -22,6 +22,7 @@ from imfast.limits import (
     FRAME_BYTES,
     HEADERS,
     HEADERS_BYTES,
+    HTTP2_STREAMS,
     HTTP_HEAD_BYTES,
     HTTP_REQUEST_MS,
     HTTP_TARGET_BYTES,
@@ -32,6 +33,7 @@ from imfast.limits import (
     TOKEN_BYTES,
     TTL_MS,
 )
+from tests.support.http2 import Http2
 from tests.support.raw_http import RawHttp, post
 from tests.support.raw_session import TRANSPORTS, Frame, HandshakeRefusedError, RawSession
 from tests.support.server import Server
@@ -44,7 +46,9 @@ AUTHENTICATE_S, HEARTBEAT_S = 1.0, 1.0
 Edge = Callable[[Server, str], Awaitable[None]]
 EDGES: dict[str, Edge] = {}
 # Those of the server whose other limits are the usual ones: a long target needs a long head.
-USUAL = ("authenticate_ms", "heartbeat_ms", "http_request_ms", "http_target_bytes")
+USUAL = ("authenticate_ms", "heartbeat_ms", "http_request_ms", "http_target_bytes", "http2_streams")
+# Codes of RST_STREAM.
+REFUSED_STREAM, CANCEL = 7, 8
 
 
 def edge(name: str) -> Callable[[Edge], Edge]:
@@ -435,3 +439,26 @@ async def http_request_ms(server: Server, transport: str) -> None:
                 connection.write(request[-1:])
             assert (await connection.answer()).status == status
             assert not late or limit_s <= time.monotonic() - began <= limit_s + 3
+
+
+@edge("http2_streams")
+async def http2_streams(server: Server, transport: str) -> None:
+    """What is refused may be asked again once there is room."""
+    if transport != "json":
+        return  # streams of HTTP/2, whatever else the port serves
+    limit = HTTP2_STREAMS.default
+    token = await server.token("streaming")
+    async with await Http2.open(server) as connection:
+        settings = connection.protocol.remote_settings
+        assert settings.max_concurrent_streams == limit
+        streams = [connection.get("/v1/events", token=token) for _ in range(limit)]
+        for stream in streams:
+            await stream.named("caughtUp")
+        # The library would not ask for more than it may.
+        settings.max_concurrent_streams = limit + 1
+        over = await connection.answer(connection.get("/healthz"))
+        assert (over.reset, over.status) == (REFUSED_STREAM, 0)
+        connection.protocol.reset_stream(streams[0].number, CANCEL)
+        connection.flush()
+        again = await connection.answer(connection.get("/healthz"))
+        assert again.status == 200

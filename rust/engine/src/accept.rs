@@ -134,7 +134,7 @@ impl Engine {
             Speaks::Http | Speaks::Tls => Session::http(),
             Speaks::Tcp => Session::tcp(),
         };
-        let mut connection = Connection::new(fd, session);
+        let mut connection = Connection::new(Some(fd), session);
         let tls_only = speaks == Speaks::Tls;
         if proxied || tls_only || self.tls.is_some() {
             connection.behind_proxy = proxied;
@@ -157,7 +157,8 @@ impl Engine {
             .io
             .connections
             .get(handle.slot)
-            .is_some_and(|c| self.io.poller.add(&c.fd, source, false).is_ok());
+            .and_then(|c| c.fd.as_ref())
+            .is_some_and(|fd| self.io.poller.add(fd, source, false).is_ok());
         if !added {
             self.io.kill(handle.slot);
             return;

@@ -64,6 +64,7 @@ impl Engine {
             return;
         };
         connection.phase = Phase::Connected;
+        let carried = connection.layer.is_some();
         connection.user = user;
         connection.expires_s = (identity.expires_at_ms / 1000) as u32;
         let session = format!(
@@ -87,6 +88,9 @@ impl Engine {
             self.expire_at(handle, identity.expires_at_ms);
         }
         self.rearm(handle.slot);
+        if carried {
+            self.carrier_is_known(handle);
+        }
         self.begin_catch_up(handle, &sync);
         self.resume(handle);
     }
@@ -463,7 +467,7 @@ impl Engine {
         }
         if user == NONE {
             self.not_a_stranger(slot);
-        } else if encoding == Encoding::Http {
+        } else if matches!(encoding, Encoding::Http | Encoding::Http2) {
             self.users.remove_guest(user);
         } else if let Some(route) = self.users.remove_session(user, slot) {
             self.route_writer.clear(route);

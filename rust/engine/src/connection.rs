@@ -1,7 +1,7 @@
 //! One client connection as the engine holds it. While idle it owns nothing on the heap but its
 //! list of groups: no buffers, no timers, no Python object.
 
-use crate::layer::Layer;
+use crate::layer::{Layer, Stream};
 use crate::query::Query;
 use crate::send_queue::SendQueue;
 use crate::system::Socket;
@@ -40,7 +40,8 @@ pub(crate) enum Phase {
     reason = "independent facts about a socket"
 )]
 pub(crate) struct Connection {
-    pub fd: Socket,
+    /// None: its bytes are carried by another connection, which its layer names.
+    pub fd: Option<Socket>,
     pub session: Session,
     pub phase: Phase,
     pub encoding: Encoding,
@@ -168,7 +169,7 @@ pub(crate) struct Cursor {
 }
 
 impl Connection {
-    pub(crate) fn new(fd: Socket, session: Session) -> Self {
+    pub(crate) fn new(fd: Option<Socket>, session: Session) -> Self {
         let encoding = session.encoding();
         Self {
             fd,
@@ -197,6 +198,21 @@ impl Connection {
         }
     }
 
+    /// The stream that it is, if it is one.
+    pub(crate) fn stream(&self) -> Option<&Stream> {
+        match self.layer.as_deref()? {
+            Layer::Stream(stream) => Some(stream),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn stream_mut(&mut self) -> Option<&mut Stream> {
+        match self.layer.as_deref_mut()? {
+            Layer::Stream(stream) => Some(stream),
+            _ => None,
+        }
+    }
+
     /// Whether pushes and replies may still be queued.
     pub(crate) fn open(&self) -> bool {
         matches!(
@@ -217,7 +233,7 @@ impl Connection {
     pub(crate) fn client_certificate(&self) -> Option<&[u8]> {
         match self.layer.as_deref()? {
             Layer::Tls(tls) => tls.client_certificate(),
-            Layer::First(_) => None,
+            Layer::First(_) | Layer::Stream(_) => None,
         }
     }
 

@@ -28,6 +28,7 @@ use crate::users::Users;
 use imfast_log::Completion;
 use imfast_routes::{METRICS_MAX, RouteTable};
 use imfast_session::Policy;
+use imfast_wire::frames::limits::HTTP2_STREAMS;
 use imfast_wire::http::Site;
 use imfast_wire::rate::Bucket;
 use imfast_wire::websocket::deflate::Inflater;
@@ -153,6 +154,7 @@ impl Engine {
                 header_bytes: config.http_head_bytes,
                 ..imfast_wire::http::Limits::default()
             },
+            http2_streams: HTTP2_STREAMS.default as usize,
             site: site.clone(),
             compression: config.compression,
             forwarded: config.proxies_trusted(),

@@ -22,7 +22,7 @@ use imfast_wire::frames::{id, json};
 use std::borrow::Cow;
 
 /// Seconds in which a request has to be complete once it began.
-const REQUEST_UNITS: u32 = (HTTP_REQUEST_MS.default / 1000) as u32;
+pub(crate) const REQUEST_UNITS: u32 = (HTTP_REQUEST_MS.default / 1000) as u32;
 
 /// A stream that broke is asked for again after this time, or up to twice as long.
 const RETRY_MS: u32 = 1000;
@@ -49,6 +49,12 @@ impl Engine {
             const WANTED: &str = "An access token is needed: Authorization: Bearer.";
             return self.answer_error(handle, frame, &codes::NOT_CONNECTED, 0, WANTED);
         }
+        if connection.layer.is_some() && connection.phase == Phase::Stranger {
+            self.inherit(handle, asked.token);
+        }
+        let Some(connection) = self.io.connections.resolve(handle) else {
+            return;
+        };
         let known = connection.phase == Phase::Connected
             && u64::from(connection.expires_s) * 1000 > self.wall_ms
             && connection
@@ -125,7 +131,10 @@ impl Engine {
             connection.encoding = connection.session.encoding();
             connection.last = false;
             connection.rare = None;
-            socket::set_user_timeout(&connection.fd, patience_ms as u32);
+            // What carries a stream asks by itself whether anybody is there.
+            if let Some(fd) = &connection.fd {
+                socket::set_user_timeout(fd, patience_ms as u32);
+            }
         }
         self.io.push_bytes(handle.slot, &output);
         self.output = output;
@@ -167,6 +176,7 @@ impl Engine {
             let rare = connection.rare.get_or_insert_default();
             rare.credential.clone_from(&request.token);
         }
+        self.bequeath(handle, &key, route);
         self.rearm(handle.slot);
         let parts = (
             request.verb.as_ref(),
@@ -358,7 +368,7 @@ impl Engine {
     }
 
     /// The connection acts for nobody any more.
-    fn forget_user(&mut self, handle: Handle) {
+    pub(crate) fn forget_user(&mut self, handle: Handle) {
         if let Some(connection) = self.io.connections.resolve_mut(handle) {
             let user = std::mem::replace(&mut connection.user, NONE);
             if user != NONE {
@@ -373,6 +383,9 @@ impl Engine {
         let Some(connection) = self.io.connections.get_mut(slot) else {
             return false;
         };
+        if connection.encoding == Encoding::Http2 {
+            return self.streams_first(slot);
+        }
         let waits = connection.encoding == Encoding::Http && connection.waits(in_flight_max);
         connection.last |= waits;
         waits
@@ -381,7 +394,7 @@ impl Engine {
 
 /// Compares tokens without telling by the time it takes how much of them is the same: requests of
 /// several clients may come over one connection of a proxy.
-fn same(known: &str, given: &str) -> bool {
+pub(crate) fn same(known: &str, given: &str) -> bool {
     let differ = |so_far: u8, (a, b): (u8, u8)| so_far | (a ^ b);
     known.len() == given.len() && known.bytes().zip(given.bytes()).fold(0, differ) == 0
 }

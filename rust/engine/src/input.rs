@@ -42,7 +42,9 @@ impl Engine {
         match connection.phase {
             Phase::Dead => return,
             Phase::Closing => {
-                if matches!(socket::read(&connection.fd, &mut self.buffer), Read::Closed) {
+                if let Some(fd) = &connection.fd
+                    && matches!(socket::read(fd, &mut self.buffer), Read::Closed)
+                {
                     self.io.kill(handle.slot);
                 }
                 return;
@@ -60,7 +62,8 @@ impl Engine {
         let kept = std::mem::take(&mut connection.unparsed);
         let start = kept.len();
         buffer[..start].copy_from_slice(&kept);
-        match socket::read(&connection.fd, &mut buffer[start..]) {
+        let fd = connection.fd.as_ref();
+        match fd.map_or(Read::Closed, |fd| socket::read(fd, &mut buffer[start..])) {
             Read::Bytes(count) => self.parse(handle, &mut buffer[..start + count]),
             Read::Empty => connection.unparsed = kept,
             Read::Closed => self.io.kill(handle.slot),
@@ -92,19 +95,26 @@ impl Engine {
 
     pub(crate) fn parse_contained(&mut self, handle: Handle, bytes: &mut [u8]) {
         let in_flight_max = self.config.in_flight_max;
+        let mut session = Session::over();
+        if let Some(connection) = self.io.connections.resolve_mut(handle) {
+            if connection.encoding == Encoding::Http2 {
+                return self.carry(handle, bytes);
+            }
+            connection.heard = true;
+            std::mem::swap(&mut session, &mut connection.session);
+            if let Some(stream) = connection.stream_mut() {
+                stream.needed = 0;
+            }
+        }
         let mut output = std::mem::take(&mut self.output);
         output.clear();
         let mut inflater = std::mem::take(&mut self.inflater);
-        let mut session = Session::over();
-        if let Some(connection) = self.io.connections.resolve_mut(handle) {
-            connection.heard = true;
-            std::mem::swap(&mut session, &mut connection.session);
-        }
         let mut at = 0;
         let mut end = bytes.len();
         let mut close = None;
         let mut finish = false;
-        while at < bytes.len() {
+        let mut carried = None;
+        while at < bytes.len() || session.is_due() {
             let Some(connection) = self.io.connections.resolve_mut(handle) else {
                 break;
             };
@@ -120,7 +130,10 @@ impl Engine {
                 output.clear();
             }
             match input {
-                Input::Incomplete { .. } => break,
+                Input::Incomplete { needed } => {
+                    self.wait_for_bytes(handle, needed);
+                    break;
+                }
                 Input::Partial { kept } => {
                     end = at + kept;
                     break;
@@ -151,6 +164,10 @@ impl Engine {
                         self.seat_behind_proxy(handle, client, || None);
                     }
                 }
+                Input::Multiplexed { consumed } => {
+                    carried = Some(at + consumed);
+                    break;
+                }
                 Input::Message {
                     consumed,
                     bytes: payload,
@@ -176,6 +193,10 @@ impl Engine {
         self.inflater = inflater;
         if let Some(connection) = self.io.connections.resolve_mut(handle) {
             std::mem::swap(&mut session, &mut connection.session);
+            if let Some(at) = carried {
+                connection.encoding = Encoding::Http2;
+                return self.carry(handle, bytes.get_mut(at..).unwrap_or(&mut []));
+            }
             connection.unparsed = bytes.get(at..end).unwrap_or(&[]).to_vec();
             if connection.encoding == Encoding::Http {
                 finish |= self.between_requests(handle);
@@ -278,6 +299,7 @@ impl Engine {
         };
         if connection.open() && !connection.waits(in_flight_max) {
             self.io.set_reading(handle.slot, true);
+            self.io.credit(handle);
         }
     }
 }

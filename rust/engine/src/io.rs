@@ -42,8 +42,10 @@ pub(crate) struct Io {
     /// Seconds since the engine's start, as of this poll.
     pub unit: u32,
     dirty: Vec<u32>,
+    /// The same of connections that carry others, which are flushed after those.
+    dirty_carriers: Vec<u32>,
     dead: Vec<u32>,
-    drained: Vec<u32>,
+    pub(crate) drained: Vec<u32>,
 }
 
 impl Io {
@@ -60,6 +62,7 @@ impl Io {
             deliveries: Deliveries::default(),
             unit: 0,
             dirty: Vec::new(),
+            dirty_carriers: Vec::new(),
             dead: Vec::new(),
             drained: Vec::new(),
         }
@@ -110,7 +113,10 @@ impl Io {
                 // Sealed at the end of the tick, with what else comes for it.
                 return self.queue_run(slot, run, 0);
             }
-            let sent = match socket::send(&connection.fd, run.buffer) {
+            let Some(fd) = &connection.fd else {
+                return;
+            };
+            let sent = match socket::send(fd, run.buffer) {
                 Ok(count) => count,
                 Err(Errno::AGAIN | Errno::INTR) => 0,
                 Err(_) => return self.kill(slot),
@@ -140,7 +146,10 @@ impl Io {
             return self.push_each(slot, &runs);
         }
         let slices = runs.map(|run| IoSlice::new(run.buffer));
-        let sent = match socket::send_many(&connection.fd, &slices) {
+        let Some(fd) = &connection.fd else {
+            return;
+        };
+        let sent = match socket::send_many(fd, &slices) {
             Ok(count) => count,
             Err(Errno::AGAIN | Errno::INTR) => 0,
             Err(_) => return self.kill(slot),
@@ -185,7 +194,11 @@ impl Io {
         // A blocked socket reports when it takes more.
         if !connection.dirty && !connection.writing {
             connection.dirty = true;
-            self.dirty.push(slot);
+            if connection.encoding == Encoding::Http2 {
+                self.dirty_carriers.push(slot);
+            } else {
+                self.dirty.push(slot);
+            }
         }
         if self.over_limit(slot) {
             self.flush(slot);
@@ -201,7 +214,8 @@ impl Io {
             connection.phase != Phase::Dead
                 && connection.queue.as_ref().is_some_and(|queue| {
                     queue.bytes() > self.limits.send_queue_bytes
-                        || queue.frames() > self.limits.send_queue_frames
+                        || (queue.frames() > self.limits.send_queue_frames
+                            && connection.encoding != Encoding::Http2)
                 })
         })
     }
@@ -213,7 +227,7 @@ impl Io {
 
     /// Writes what is queued for every connection that got something since the last flush.
     pub(crate) fn flush_dirty(&mut self) {
-        while let Some(slot) = self.dirty.pop() {
+        while let Some(slot) = self.dirty.pop().or_else(|| self.dirty_carriers.pop()) {
             if let Some(connection) = self.connections.get_mut(slot) {
                 connection.dirty = false;
                 if !connection.writing {
@@ -234,6 +248,9 @@ impl Io {
         if connection.phase == Phase::Dead {
             return;
         }
+        let Some(fd) = &connection.fd else {
+            return self.flush_stream(handle);
+        };
         let Some(queue) = connection.queue.as_mut() else {
             return;
         };
@@ -242,12 +259,12 @@ impl Io {
             Some(Layer::Tls(tls)) => {
                 let sealing = Sealing {
                     tls,
-                    fd: &connection.fd,
+                    fd,
                     lent: &mut self.lent,
                 };
                 sealing.write(queue, &mut self.pool)
             }
-            _ => queue.write_to(&mut &connection.fd, &mut self.pool),
+            _ => queue.write_to(&mut { fd }, &mut self.pool),
         };
         self.stats.bytes_sent += (before - queue.bytes()) as u64;
         self.stats.writes += 1;
@@ -263,6 +280,9 @@ impl Io {
                 let connection = self.connections.get(slot);
                 match connection.map(|c| c.phase) {
                     Some(Phase::Closing) => self.end_output(slot),
+                    Some(_) if connection.is_some_and(|c| c.encoding == Encoding::Http2) => {
+                        self.feed(slot);
+                    }
                     Some(_) if connection.is_some_and(|c| c.attach().is_some()) => {
                         self.drained.push(slot);
                     }
@@ -312,16 +332,11 @@ impl Io {
             slot: handle.slot,
             generation: handle.generation,
         };
-        if self
-            .poller
-            .modify(
-                &connection.fd,
-                source,
-                connection.reading,
-                connection.writing,
-            )
-            .is_err()
-        {
+        let Some(fd) = &connection.fd else {
+            return;
+        };
+        let (reading, writing) = (connection.reading, connection.writing);
+        if self.poller.modify(fd, source, reading, writing).is_err() {
             self.kill(handle.slot);
         }
     }
@@ -368,19 +383,30 @@ impl Io {
             return;
         }
         connection.phase = Phase::Closing;
+        let carries = connection.encoding == Encoding::Http2;
         if !connection.reading {
             self.set_reading(slot, true);
         }
-        self.wheel.set(slot, now_unit, CLOSE_UNITS);
+        if carries {
+            self.kill_streams(slot);
+        }
         let Some(connection) = self.connections.get_mut(slot) else {
             return;
         };
+        let units = if connection.fd.is_some() {
+            CLOSE_UNITS
+        } else {
+            STREAM_CLOSE_UNITS
+        };
+        self.wheel.set(slot, now_unit, units);
         if connection.queue.is_some() {
             if !connection.writing {
                 self.flush(slot);
             }
-        } else {
+        } else if connection.fd.is_some() {
             self.end_output(slot);
+        } else {
+            self.flush(slot);
         }
     }
 
@@ -390,7 +416,11 @@ impl Io {
             && connection.phase != Phase::Dead
         {
             connection.phase = Phase::Dead;
+            let carries = connection.encoding == Encoding::Http2;
             self.dead.push(slot);
+            if carries {
+                self.kill_streams(slot);
+            }
         }
     }
 
@@ -406,10 +436,15 @@ impl Io {
             if let Some(queue) = connection.queue.take() {
                 self.pool.give_queue(queue);
             }
+            if let Some(stream) = connection.stream() {
+                self.stream_removed(*stream);
+            }
             // Closing the descriptor takes it out of the epoll as well.
         }
     }
 }
 
+/// Seconds that a peer gets to open the windows of a stream for its last bytes.
+const STREAM_CLOSE_UNITS: u32 = 10;
 /// Seconds that a peer gets to close its side after we closed ours.
 const CLOSE_UNITS: u32 = 2;

@@ -17,7 +17,7 @@ use imfast_wire::sniff::{Protocol, sniff};
 const HANDSHAKES_PER_TICK: u32 = 16;
 
 /// Protocols that a client may choose within TLS, the most wanted first.
-pub const TLS_PROTOCOLS: [&[u8]; 1] = [b"http/1.1"];
+pub const TLS_PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// See the module's text.
 #[expect(
@@ -28,6 +28,20 @@ pub(crate) enum Layer {
     /// What the first bytes belong to is yet to be seen.
     First(First),
     Tls(Tls),
+    /// It is a stream of another connection (HTTP/2), which carries its bytes.
+    Stream(Stream),
+}
+
+/// A stream, as its connection here knows it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stream {
+    /// The connection that carries it.
+    pub over: Handle,
+    pub id: u32,
+    /// The head of its answer was not sent yet.
+    pub headless: bool,
+    /// Nothing is to be done before so many bytes are here.
+    pub needed: u32,
 }
 
 /// What may come first.
@@ -45,6 +59,7 @@ impl Layer {
         match self {
             Self::First(first) => !first.tls_only,
             Self::Tls(tls) => tls.is_open(),
+            Self::Stream(_) => true,
         }
     }
 }
@@ -76,7 +91,11 @@ impl Engine {
             self.handshakes += 1;
         }
         let mut buffer = std::mem::take(&mut self.buffer);
-        match socket::read(&connection.fd, &mut buffer) {
+        match connection
+            .fd
+            .as_ref()
+            .map_or(Read::Closed, |fd| socket::read(fd, &mut buffer))
+        {
             Read::Bytes(count) => self.layered(handle, &mut buffer[..count]),
             Read::Empty => {}
             Read::Closed => self.io.kill(handle.slot),
@@ -101,7 +120,7 @@ impl Engine {
         match connection.and_then(|connection| connection.layer.as_deref()) {
             Some(Layer::First(first)) => self.first_bytes(handle, *first, bytes),
             Some(Layer::Tls(_)) => self.records(handle, bytes),
-            None => self.parse(handle, bytes),
+            Some(Layer::Stream(_)) | None => self.parse(handle, bytes),
         }
     }
 

@@ -20,7 +20,13 @@ impl Engine {
 
     fn take_from_buckets(&mut self, handle: Handle) -> Result<(), u32> {
         let (rates, now_ns) = (self.config.rates, self.now_ms * 1_000_000);
-        let Some(connection) = self.io.connections.resolve_mut(handle) else {
+        let Some(asking) = self.io.connections.resolve(handle) else {
+            return Ok(());
+        };
+        let user = asking.user;
+        // Streams share the rate of the connection that carries them.
+        let counted = asking.stream().map_or(handle, |stream| stream.over);
+        let Some(connection) = self.io.connections.resolve_mut(counted) else {
             return Ok(());
         };
         let before = connection.asked;
@@ -28,7 +34,7 @@ impl Engine {
             rate.take(&mut connection.asked, now_ns, 1)?;
         }
         if let Some(rate) = rates.user
-            && let Some(user) = self.users.get_mut(connection.user)
+            && let Some(user) = self.users.get_mut(user)
         {
             rate.take(&mut user.asked, now_ns, 1)
                 .inspect_err(|_| connection.asked = before)?;

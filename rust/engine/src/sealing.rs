@@ -134,12 +134,14 @@ impl Io {
         let Some(connection) = self.connections.get_mut(slot) else {
             return;
         };
-        let Some(Layer::Tls(tls)) = connection.layer.as_deref_mut() else {
+        let (Some(Layer::Tls(tls)), Some(fd)) =
+            (connection.layer.as_deref_mut(), connection.fd.as_ref())
+        else {
             return;
         };
         let mut sealing = Sealing {
             tls,
-            fd: &connection.fd,
+            fd,
             lent: &mut self.lent,
         };
         let sent = match sealing.send_unsent() {
@@ -167,15 +169,18 @@ impl Io {
         let Some(connection) = self.connections.get_mut(slot) else {
             return;
         };
+        let Some(fd) = &connection.fd else {
+            return;
+        };
         if let Some(Layer::Tls(tls)) = connection.layer.as_deref_mut() {
             self.lent.wire.clear();
             tls.close(&mut self.lent.wire);
             if !self.lent.wire.is_empty() {
                 // A peer that does not take even that has not read what was before it either.
-                let _ = socket::send(&connection.fd, &self.lent.wire);
+                let _ = socket::send(fd, &self.lent.wire);
             }
         }
-        socket::half_close(&connection.fd);
+        socket::half_close(fd);
     }
 
     /// Gives a connection up whose last record was sent already.

@@ -397,6 +397,42 @@ impl SendQueue {
         Ok(Progress::Done)
     }
 
+    /// What is sent next, as far as it stands in one place.
+    pub(crate) fn front(&self) -> &[u8] {
+        let first = self.chunks.front();
+        first.map_or(&[], |chunk| &chunk.bytes()[self.offset..])
+    }
+
+    /// Moves the next `count` bytes, of those that are there, to the end of another queue, in which
+    /// they count as no frames.
+    pub(crate) fn move_to(&mut self, to: &mut Self, mut count: usize, pool: &mut BufferPool) {
+        while count > 0 {
+            let Some(first) = self.chunks.front() else {
+                return;
+            };
+            let start = self.offset;
+            let taken = count.min(first.bytes().len() - start);
+            match &first.run {
+                Run::Shared {
+                    buffer, start: at, ..
+                } if taken > SMALL => {
+                    let at = *at as usize + start;
+                    to.append_shared(buffer, at, at + taken, 0);
+                }
+                _ => to.append_with(pool, |out| {
+                    out.extend_from_slice(&first.bytes()[start..start + taken]);
+                }),
+            }
+            count -= taken;
+            self.consume(taken, pool);
+        }
+    }
+
+    /// Forgets the next `count` bytes.
+    pub(crate) fn skip(&mut self, count: usize, pool: &mut BufferPool) {
+        self.consume(count.min(self.bytes), pool);
+    }
+
     fn consume(&mut self, mut sent: usize, pool: &mut BufferPool) {
         assert!(sent <= self.bytes, "the kernel took more than it was given");
         self.bytes -= sent;

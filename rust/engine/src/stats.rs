@@ -92,7 +92,7 @@ impl Stats {
 /// Sessions by what they speak, connections whose HTTP requests need none, and those that have none
 /// (yet, or any more). Counted when somebody
 /// asks: a walk over all connections.
-pub(crate) fn by_transport(connections: &Slab<Connection>) -> [(&'static str, u64); 8] {
+pub(crate) fn by_transport(connections: &Slab<Connection>) -> [(&'static str, u64); 10] {
     let mut sessions = [0; Encoding::COUNT];
     let mut others = 0;
     for (_, connection) in connections.iter() {
@@ -113,7 +113,9 @@ pub(crate) fn by_transport(connections: &Slab<Connection>) -> [(&'static str, u6
         ),
         ("tcp", of(Encoding::Tcp)),
         ("events", of(Encoding::Events)),
+        ("http2_events", of(Encoding::Http2Events)),
         ("http", of(Encoding::Http)),
+        ("http2", of(Encoding::Http2)),
         ("without_session", others),
     ]
 }

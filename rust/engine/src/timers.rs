@@ -127,6 +127,9 @@ impl Engine {
                 Phase::Connected if connection.encoding == Encoding::Http => {
                     self.sweep_requests(slot);
                 }
+                Phase::Connected if connection.encoding == Encoding::Http2 => {
+                    self.sweep_carrier(slot);
+                }
                 Phase::Connected => {
                     if std::mem::take(&mut connection.heard) {
                         self.rearm(slot);

@@ -85,6 +85,13 @@ impl Users {
         index
     }
 
+    /// As [`Self::add_guest`], of a user that has one.
+    pub(crate) fn add_another_guest(&mut self, user: u32) {
+        if let Some(user) = self.users.get_mut(user) {
+            user.guests += 1;
+        }
+    }
+
     fn find_or_add(&mut self, key: &str, route: u64) -> u32 {
         if let Some(index) = self.find(key) {
             return index;

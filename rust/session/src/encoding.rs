@@ -25,8 +25,12 @@ pub enum Encoding {
     WebSocketProtoDeflate = 4,
     /// One JSON value in a server-sent event; a sync token is the event's id.
     Events = 5,
+    /// As [`Encoding::Events`], on a stream of HTTP/2, which needs no chunks.
+    Http2Events = 6,
     /// Answers to HTTP requests, whose frame's id says how. It has no pushes.
-    Http = 6,
+    Http = 7,
+    /// A connection of HTTP/2. What is said is said on its streams, each of which has an encoding.
+    Http2 = 8,
 }
 
 /// What the connections of a thread share for writing.
@@ -40,15 +44,16 @@ pub struct Writer {
 
 impl Encoding {
     /// How many there are: the length of arrays indexed by encoding.
-    pub const COUNT: usize = 7;
+    pub const COUNT: usize = 9;
     /// Those that pushes are written in.
-    pub const PUSHED: [Self; 6] = [
+    pub const PUSHED: [Self; 7] = [
         Self::WebSocketJson,
         Self::WebSocketProto,
         Self::Tcp,
         Self::WebSocketJsonDeflate,
         Self::WebSocketProtoDeflate,
         Self::Events,
+        Self::Http2Events,
     ];
 
     /// The encoding of this one's messages once they are inflated.
@@ -85,7 +90,9 @@ impl Encoding {
                 deflated_frame_with(Opcode::Binary, deflater, out, |o| write_proto(frame, o));
             }
             Self::Tcp => tcp::frame_with(out, |o| proto::encode_server(frame, o)),
-            Self::Events => write_event(frame, out),
+            Self::Events => write_chunk(out, |out| write_event(frame, out)),
+            Self::Http2Events => write_event(frame, out),
+            Self::Http2 => {}
             Self::Http => {
                 let Writer { site, scratch, .. } = writer;
                 write_reply(out, site, frame.id, &frame.body, scratch);
@@ -94,19 +101,17 @@ impl Encoding {
     }
 }
 
-/// An event in a chunk of its own, so that the same bytes fit any stream. Only those with a sync token
-/// have an id: the browser names the last one when it comes back.
-pub(crate) fn write_event(frame: &ServerFrame<'_>, out: &mut Vec<u8>) {
-    write_chunk(out, |out| {
-        if let ServerBody::Checkpoint { token } | ServerBody::CaughtUp { token } = &frame.body {
-            out.extend_from_slice(b"id: ");
-            out.extend_from_slice(token.as_bytes());
-            out.push(b'\n');
-        }
-        out.extend_from_slice(b"data: ");
-        write_json(frame, out);
-        out.extend_from_slice(b"\n\n");
-    });
+/// An event; in HTTP/1.1 in a chunk of its own, so that the same bytes fit any stream. Only those with a
+/// sync token have an id: the browser names the last one when it comes back.
+fn write_event(frame: &ServerFrame<'_>, out: &mut Vec<u8>) {
+    if let ServerBody::Checkpoint { token } | ServerBody::CaughtUp { token } = &frame.body {
+        out.extend_from_slice(b"id: ");
+        out.extend_from_slice(token.as_bytes());
+        out.push(b'\n');
+    }
+    out.extend_from_slice(b"data: ");
+    write_json(frame, out);
+    out.extend_from_slice(b"\n\n");
 }
 
 fn write_json(frame: &ServerFrame<'_>, out: &mut Vec<u8>) {
@@ -170,6 +175,8 @@ mod tests {
         let event = "id: AQ\ndata: {\"checkpoint\":{\"token\":\"AQ\"}}\n\n";
         let chunk = format!("{:06x}\r\n{event}\r\n", event.len());
         assert_eq!(String::from_utf8(written).as_deref(), Ok(&*chunk));
+        let plain = super::tests::written(Encoding::Http2Events, "AQ");
+        assert_eq!(plain, event.as_bytes());
     }
 
     #[test]

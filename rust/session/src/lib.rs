@@ -4,6 +4,7 @@
 mod echo;
 mod encoding;
 mod http;
+mod http2;
 mod payload;
 mod session;
 

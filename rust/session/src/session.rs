@@ -4,14 +4,15 @@
 //! [`Session::close`] from our side. Each appends what must be sent to the given buffer; the
 //! caller sends it before anything it queues later.
 
-use crate::Encoding;
-use crate::encoding::write_event;
 use crate::http::{Asked, Head, Requests, begin_events};
+use crate::http2::Exchange;
+use crate::{Encoding, Writer};
 use imfast_wire::frames::codes::Code;
 use imfast_wire::frames::proto;
 use imfast_wire::frames::server::{ServerBody, ServerFrame};
-use imfast_wire::http::{self, Site};
-use imfast_wire::sniff::{Protocol, sniff};
+use imfast_wire::http::{self, Answering, Site, Version};
+use imfast_wire::http2;
+use imfast_wire::sniff::{HTTP2_PREFACE, Protocol, sniff};
 use imfast_wire::websocket::deflate::{Inflater, WINDOW_BITS_MAX};
 use imfast_wire::{tcp, websocket};
 use std::net::IpAddr;
@@ -22,6 +23,8 @@ pub struct Policy {
     /// Bytes of one message from a client, all fragments together.
     pub message_bytes_max: usize,
     pub http: http::Limits,
+    /// Streams that an HTTP/2 connection may have open.
+    pub http2_streams: usize,
     /// Whose pages may connect, and the time.
     pub site: Site,
     /// Whether clients that offer permessage-deflate get it.
@@ -43,11 +46,15 @@ pub(crate) const PATH: &str = "/v1/ws";
 const JSON: &str = "imfast.v1.json";
 const PROTO: &str = "imfast.v1.proto";
 
-enum Stage {
+pub(crate) enum Stage {
     /// HTTP requests, one of which may become another stage.
     Http(Requests),
     WebSocket(websocket::Decoder),
     Tcp,
+    /// The connection of HTTP/2 streams, each of which is a session of its own.
+    Http2(Box<http2::Connection>),
+    /// A request on such a stream, which may become another stage.
+    Exchange(Box<Exchange>),
     /// A stream of events; what the client still says means nothing.
     Events,
     /// Over; bytes that still come are thrown away.
@@ -56,10 +63,10 @@ enum Stage {
 
 /// One connection.
 pub struct Session {
-    stage: Stage,
-    encoding: Encoding,
+    pub(crate) stage: Stage,
+    pub(crate) encoding: Encoding,
     /// A ping is unanswered.
-    awaiting: bool,
+    pub(crate) awaiting: bool,
 }
 
 /// What received bytes meant.
@@ -81,6 +88,8 @@ pub enum Input<'a> {
         /// Where the client is, as a proxy says.
         client: Option<IpAddr>,
     },
+    /// From here on the bytes are frames for [`Session::carry`].
+    Multiplexed { consumed: usize },
     /// A message with client frames.
     Message { consumed: usize, bytes: &'a [u8] },
     /// Nothing more is to be read; flush and close.
@@ -160,6 +169,18 @@ impl Session {
                         client: None,
                     };
                 }
+                Some(Protocol::Http2) => {
+                    self.encoding = Encoding::Http2;
+                    let connection = http2::Connection::new(&policy.http2(), out);
+                    self.stage = Stage::Http2(Box::new(connection));
+                    let consumed = HTTP2_PREFACE.len();
+                    return Input::Multiplexed { consumed };
+                }
+                // Too little to tell, if it is more than nothing.
+                None if !input.is_empty() => {
+                    let needed = input.len() + 1;
+                    return Input::Incomplete { needed };
+                }
                 // Not served: a client that gets no CONNACK knows what that means.
                 Some(Protocol::Mqtt) => {
                     self.stage = Stage::Over;
@@ -190,6 +211,9 @@ impl Session {
                 }
             },
             Stage::WebSocket(_) => self.message(input, inflater, out),
+            Stage::Exchange(_) => self.exchanged(input, policy, out),
+            // Its frames are read by `carry`.
+            Stage::Http2(_) => Input::Multiplexed { consumed: 0 },
             Stage::Events | Stage::Over => Input::Handled {
                 consumed: input.len(),
             },
@@ -284,21 +308,7 @@ impl Session {
         match accept {
             Ok(accept) => {
                 http::write_switching_protocols(out, &accept);
-                self.encoding = match accept.subprotocol {
-                    Some(PROTO) => Encoding::WebSocketProto,
-                    _ => Encoding::WebSocketJson,
-                };
-                let mut decoder =
-                    websocket::Decoder::new(websocket::Role::Server, policy.message_bytes_max);
-                if let Some(deflate) = accept.deflate {
-                    decoder = decoder.with_deflate();
-                    // Frames are shared, so all are compressed with the same window. A client
-                    // that cannot inflate those gets them as they are.
-                    if deflate.server_window_bits == WINDOW_BITS_MAX {
-                        self.encoding = self.encoding.deflated();
-                    }
-                }
-                self.stage = Stage::WebSocket(decoder);
+                self.open(&accept, policy);
                 Input::Opened {
                     consumed,
                     encoding: self.encoding,
@@ -310,6 +320,59 @@ impl Session {
                 rejection.write(out);
                 Input::Ended(Ended::Refused)
             }
+        }
+    }
+
+    /// A WebSocket begins as it was agreed on.
+    fn open(&mut self, accept: &http::Accept<'_>, policy: &Policy) {
+        self.encoding = match accept.subprotocol {
+            Some(PROTO) => Encoding::WebSocketProto,
+            _ => Encoding::WebSocketJson,
+        };
+        let mut decoder =
+            websocket::Decoder::new(websocket::Role::Server, policy.message_bytes_max);
+        if let Some(deflate) = accept.deflate {
+            decoder = decoder.with_deflate();
+            // Frames are shared, so all are compressed with the same window. A client that cannot
+            // inflate those gets them as they are.
+            if deflate.server_window_bits == WINDOW_BITS_MAX {
+                self.encoding = self.encoding.deflated();
+            }
+        }
+        self.stage = Stage::WebSocket(decoder);
+    }
+
+    /// Goes on with a request on a stream of HTTP/2.
+    fn exchanged<'a>(
+        &'a mut self,
+        input: &'a mut [u8],
+        policy: &Policy,
+        out: &mut Vec<u8>,
+    ) -> Input<'a> {
+        if matches!(&self.stage, Stage::Exchange(exchange) if exchange.is_websocket()) {
+            return self.connect(policy, out);
+        }
+        match &mut self.stage {
+            Stage::Exchange(exchange) => exchange.receive(input, policy, out),
+            _ => Input::Ended(Ended::Refused),
+        }
+    }
+
+    /// Opens a WebSocket on a stream of HTTP/2.
+    fn connect(&mut self, policy: &Policy, out: &mut Vec<u8>) -> Input<'static> {
+        let Stage::Exchange(exchange) = &mut self.stage else {
+            return Input::Ended(Ended::Refused);
+        };
+        match exchange.connect(&[JSON, PROTO], policy, out) {
+            Ok((accept, client)) => {
+                self.open(&accept, policy);
+                Input::Opened {
+                    consumed: 0,
+                    encoding: self.encoding,
+                    client,
+                }
+            }
+            Err(ended) => Input::Ended(ended),
         }
     }
 
@@ -329,8 +392,20 @@ impl Session {
             }
             // Whether anybody reads it, the kernel finds out.
             Stage::Events => {
-                http::write_chunk(out, |out| out.extend_from_slice(b":\n\n"));
+                const COMMENT: &[u8] = b":\n\n";
+                if self.encoding == Encoding::Events {
+                    http::write_chunk(out, |out| out.extend_from_slice(COMMENT));
+                } else {
+                    out.extend_from_slice(COMMENT);
+                }
                 Overdue::Pinged
+            }
+            Stage::Http2(ref mut connection) => {
+                if connection.ping(out) {
+                    Overdue::Pinged
+                } else {
+                    Overdue::Lost
+                }
             }
             _ => Overdue::Lost,
         }
@@ -340,7 +415,10 @@ impl Session {
     /// one event. `number` is the request's; `retry_ms` is when the client is to come back after a break.
     pub fn stream(&mut self, number: u64, retry_ms: u32, site: &Site, out: &mut Vec<u8>) {
         self.stage = Stage::Events;
-        self.encoding = Encoding::Events;
+        self.encoding = match Answering::from_bits(number).version {
+            Version::Http2 => Encoding::Http2Events,
+            _ => Encoding::Events,
+        };
         begin_events(number, retry_ms, site, out);
     }
 
@@ -362,9 +440,14 @@ impl Session {
             }
             Stage::Http(ref requests) => requests.close(code, site, out),
             Stage::Events => {
-                write_event(&ServerFrame::push(ServerBody::error(code, 0, "")), out);
-                out.extend_from_slice(http::LAST_CHUNK);
+                let frame = ServerFrame::push(ServerBody::error(code, 0, ""));
+                self.encoding.write(&frame, &mut Writer::default(), out);
+                if self.encoding == Encoding::Events {
+                    out.extend_from_slice(http::LAST_CHUNK);
+                }
             }
+            Stage::Http2(ref mut connection) => connection.leave(http2::Code::NoError, out),
+            Stage::Exchange(ref exchange) => exchange.close(code, site, out),
             Stage::Over => {}
         }
         self.stage = Stage::Over;
@@ -385,6 +468,7 @@ mod tests {
         Policy {
             message_bytes_max: 1000,
             http: http::Limits::default(),
+            http2_streams: 100,
             site: Site::default(),
             compression: false,
             forwarded: false,

@@ -53,7 +53,7 @@ impl Fixture {
                 None,
             )
             .expect("socketpair");
-            let mut connection = Connection::new(ours, Session::tcp());
+            let mut connection = Connection::new(Some(ours), Session::tcp());
             connection.phase = Phase::Connected;
             let slot = io.connections.insert(connection).slot;
             groups.subscribe(&mut io, group, slot);

@@ -46,10 +46,11 @@ fn connect(io: &mut Io) -> Client {
         None,
     );
     let (near, peer) = pair.expect("socketpair");
-    let mut connection = Connection::new(near, Session::tcp());
+    let mut connection = Connection::new(Some(near), Session::tcp());
     connection.phase = Phase::Connected;
     let handle = io.connections.insert(connection);
-    let fd = &io.connections.get(handle.slot).expect("just inserted").fd;
+    let connection = io.connections.get(handle.slot).expect("just inserted");
+    let fd = connection.fd.as_ref().expect("a socket");
     let source = Source::Connection {
         slot: handle.slot,
         generation: handle.generation,

@@ -3,13 +3,14 @@
 use imfast_wire::frames::codes::{self, Code};
 use imfast_wire::frames::json;
 use imfast_wire::frames::server::ServerBody;
-use imfast_wire::http::{self, Answer, Answering, Refusal, Site};
+use imfast_wire::http::{self, Answer, Answering, Refusal, Site, Version};
 
 pub(super) const JSON: &str = "application/json";
 const PROBLEM: &str = "application/problem+json";
 
 /// A refusal with all that its response says.
-pub(super) struct Refused {
+#[derive(Debug)]
+pub(crate) struct Refused {
     pub status: u16,
     pub code: &'static Code,
     pub detail: &'static str,
@@ -36,7 +37,7 @@ impl From<Refusal> for Refused {
 }
 
 /// Appends the response of a refusal.
-pub(super) fn refuse(out: &mut Vec<u8>, site: &Site, answering: Answering, refused: &Refused) {
+pub(crate) fn refuse(out: &mut Vec<u8>, site: &Site, answering: Answering, refused: &Refused) {
     let problem = Problem {
         status: refused.status,
         code: refused.code,
@@ -94,17 +95,21 @@ impl Problem<'_> {
 
 /// Appends the head of a stream of events, and what a browser is to know at first.
 pub(crate) fn begin_events(number: u64, retry_ms: u32, site: &Site, out: &mut Vec<u8>) {
-    let headers = [
+    let mut headers = vec![
         ("Content-Type", "text/event-stream"),
         ("Cache-Control", "no-store"),
         // nginx would hold events back otherwise.
         ("X-Accel-Buffering", "no"),
-        ("Transfer-Encoding", "chunked"),
     ];
     let answering = Answering::from_bits(number);
+    let retry = format!("retry: {retry_ms}\n\n");
+    if answering.version == Version::Http2 {
+        http::begin_answer(out, site, answering, 200, &headers);
+        return out.extend_from_slice(retry.as_bytes());
+    }
+    headers.push(("Transfer-Encoding", "chunked"));
     http::begin_answer(out, site, answering, 200, &headers);
     out.extend_from_slice(b"\r\n");
-    let retry = format!("retry: {retry_ms}\n\n");
     http::write_chunk(out, |out| out.extend_from_slice(retry.as_bytes()));
 }
 

@@ -4,17 +4,17 @@
 mod answers;
 
 use crate::session::{Ended, Input, PATH, Policy};
-use answers::{JSON, Refused, refuse};
+use answers::JSON;
 use imfast_wire::frames::codes::{self, Code};
 use imfast_wire::frames::limits::HTTP_TARGET_BYTES;
 use imfast_wire::http::{
-    self, Answer, Answering, Chunked, Framing, Parsed, Refusal, Request, Site, Unchunked,
+    self, Answer, Answering, Chunked, Framing, Parsed, Refusal, Request, Site, Unchunked, Version,
 };
 use std::borrow::Cow;
 use std::net::IpAddr;
 
 pub use answers::write_json_answer;
-pub(crate) use answers::{begin_events, write_reply};
+pub(crate) use answers::{Refused, begin_events, refuse, write_reply};
 
 /// Where a connection stands between requests. While it is idle nothing but these numbers is held.
 #[derive(Debug, Default)]
@@ -240,7 +240,7 @@ impl Requests {
             Framing::Length(length) => length as u32,
             Framing::Absent | Framing::Chunked => 0,
         };
-        let waits = request.version == 1 && request.headers.get("Expect").is_some();
+        let waits = request.version() == Version::Http11 && request.headers.get("Expect").is_some();
         // A client that sends the body anyway needs no word.
         if waits && framing != Framing::Absent && input.len() == consumed {
             out.extend_from_slice(CONTINUE);
@@ -323,7 +323,7 @@ fn end_of_body(request: &Request<'_>, head: usize, present: usize) -> Option<usi
 /// For what is no request, or only half of one.
 const LAST: Answering = Answering {
     last: true,
-    old: false,
+    version: Version::Http11,
     head: false,
     shared_with: 0,
 };
@@ -339,22 +339,29 @@ fn malformed(input: &[u8], error: http::Error) -> Refused {
 }
 
 /// Whether a request is one that is served, from its head alone.
-fn judge(request: &Request<'_>, policy: &Policy) -> Result<Framing, (Answering, Refused)> {
+pub(crate) fn judge(
+    request: &Request<'_>,
+    policy: &Policy,
+) -> Result<Framing, (Answering, Refused)> {
     let mut answering = Answering {
         last: request.is_last(),
-        old: request.version == 0,
+        version: request.version(),
         head: request.method == "HEAD",
         shared_with: 0,
     };
+    let last = Answering {
+        version: answering.version,
+        ..LAST
+    };
     let host = match request.host() {
         Ok(host) => host,
-        Err(refusal) => return Err((LAST, refusal.into())),
+        Err(refusal) => return Err((last, refusal.into())),
     };
     let framing = request
         .framing()
-        .map_err(|refusal| (LAST, refusal.into()))?;
+        .map_err(|refusal| (last, refusal.into()))?;
     let origin = request.header("Origin");
-    let origin = origin.map_err(|refusal| (LAST, refusal.into()))?;
+    let origin = origin.map_err(|refusal| (last, refusal.into()))?;
     if let Some(origin) = origin {
         if !policy.site.origins.allows(origin, host) {
             let refusal = Refusal::new(403, codes::ORIGIN_REFUSED.message);
@@ -391,7 +398,7 @@ fn check(request: &Request<'_>, framing: Framing, policy: &Policy) -> Result<Fra
             ..Refusal::new(405, "this method is not for this path").into()
         });
     }
-    if route == Route::Events && request.version == 0 {
+    if route == Route::Events && request.version() == Version::Http10 {
         return refused(505, "a stream of events is HTTP/1.1");
     }
     if let Some(expected) = request.header("Expect")?
@@ -405,7 +412,7 @@ fn check(request: &Request<'_>, framing: Framing, policy: &Policy) -> Result<Fra
         return refused(413, "the body is above the limit");
     }
     if request.method == "POST" {
-        if framing == Framing::Absent {
+        if framing == Framing::Absent && request.version() != Version::Http2 {
             return refused(411, "a POST says how long its body is");
         }
         check_media_type(request, framing)?;
@@ -423,7 +430,9 @@ fn check_media_type(request: &Request<'_>, framing: Framing) -> Result<(), Refus
         let essence = value.split(';').next().unwrap_or("");
         essence.trim_ascii().eq_ignore_ascii_case(JSON)
     };
-    if media_type.map_or(framing == Framing::Length(0), is_json) {
+    // Where a stream's end tells the length, an empty body may be what comes.
+    let empty = matches!(framing, Framing::Length(0) | Framing::Absent);
+    if media_type.map_or(empty, is_json) {
         Ok(())
     } else {
         Err(Refusal::new(415, "the body must be application/json"))
@@ -431,7 +440,7 @@ fn check_media_type(request: &Request<'_>, framing: Framing) -> Result<(), Refus
 }
 
 /// Answers a complete request, or hands it on.
-fn serve<'a>(
+pub(crate) fn serve<'a>(
     request: &Request<'a>,
     body: &'a [u8],
     consumed: usize,
@@ -441,7 +450,7 @@ fn serve<'a>(
     let site = &policy.site;
     let mut answering = Answering {
         last: request.is_last(),
-        old: request.version == 0,
+        version: request.version(),
         head: request.method == "HEAD",
         shared_with: 0,
     };
