@@ -61,6 +61,7 @@ METRICS: Sequence[Metric] = (
     _one("imfast_errors_total", "counter", "errors", "Requests answered with an error."),
     _one("imfast_rate_limited_total", "counter", "rate_limited", "Requests refused for a rate."),
     _one("imfast_deliveries_total", "counter", "deliveries", "Messages and events delivered."),
+    _one("imfast_notices_total", "counter", "notices", "Receipts and presence told."),
     _one("imfast_sent_bytes_total", "counter", "bytes_sent", "Bytes written to clients."),
     _one("imfast_writes_total", "counter", "writes", "System calls that wrote a queue."),
     _one("imfast_slow_consumers_total", "counter", "slow_consumers", "Slow readers closed."),

@@ -50,6 +50,8 @@ def engine_options(document: WorkerDocument) -> EngineOptions:
         "archive_batch_commands": settings.archive_batch_commands,
         "archive_cache_bytes": settings.archive_cache_bytes,
         "group_members_max": settings.group_members_max,
+        "cursor_log_ms": round(settings.cursor_log_s * 1000),
+        "receipt_members_max": settings.receipt_members_max,
         "segment_bytes": settings.segment_bytes,
         "fan_out_slice_us": round(settings.fan_out_slice_s * 1_000_000),
         "fan_out_slice_sockets": settings.fan_out_slice_sockets,

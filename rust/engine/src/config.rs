@@ -66,6 +66,10 @@ pub struct EngineConfig {
     /// Bytes of blocks that a partition's archive keeps in memory.
     pub archive_cache_bytes: u64,
     pub group_members_max: usize,
+    /// How often cursors are logged; a multiple of 250.
+    pub cursor_log_ms: u64,
+    /// In conversations of more members than this, senders are told nothing of their own accord.
+    pub receipt_members_max: usize,
     /// Length at which a segment of a log is followed by a new one.
     pub segment_bytes: u64,
     /// How long one tick works on fan-outs, in microseconds, and how many sockets of one group it
@@ -139,6 +143,8 @@ impl EngineConfig {
             archive_commands: 64,
             archive_cache_bytes: 1 << 20,
             group_members_max: 16,
+            cursor_log_ms: 250,
+            receipt_members_max: 500,
             segment_bytes: 1 << 20,
             fan_out_slice_us: 1_000,
             fan_out_slice_sockets: 16,

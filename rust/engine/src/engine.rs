@@ -292,6 +292,7 @@ impl Engine {
         for slot in self.io.take_drained() {
             self.continue_catch_up(slot);
         }
+        self.tell_receipts();
         self.flush_links();
         self.bury();
         self.io.flush_dirty();

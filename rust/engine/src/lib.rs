@@ -11,6 +11,7 @@ mod commands;
 mod config;
 mod connection;
 pub mod crash;
+mod cursors;
 mod delivery;
 mod dev_echo;
 mod drain;
@@ -28,6 +29,7 @@ mod io;
 mod links;
 #[cfg(all(feature = "micro", not(feature = "simulation")))]
 pub mod micro;
+mod notices;
 mod origin;
 mod outbox;
 mod owner;

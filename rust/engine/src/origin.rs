@@ -21,6 +21,8 @@ pub(crate) enum Waiter {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {
     Here(Waiter),
+    /// Nobody: a command of the owner's own, which logs cursors.
+    Cursors,
     /// A request that came over a link.
     Link {
         link: Handle,

@@ -18,7 +18,7 @@ pub(super) const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// `partition` of frames that concern none.
 pub(super) const NO_PARTITION: u16 = u16::MAX;
 
-/// What a frame says. The first four go from a gateway to an owner, the others back.
+/// What a frame says. Those below 16 go from a gateway to an owner, the others back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Kind {
@@ -31,6 +31,8 @@ pub(crate) enum Kind {
     Query = 4,
     /// Nothing new: shows the peer the last number.
     Beat = 5,
+    /// How far a device has come, or its user has read.
+    Cursor = 6,
     /// Answer to `Hello`: the owner's partitions, their epochs and positions.
     Welcome = 16,
     /// Answer to a command, an ephemeral message or a query.
@@ -41,6 +43,8 @@ pub(crate) enum Kind {
     DeliverEphemeral = 19,
     /// All that concerns the worker up to this position was sent.
     Watermark = 20,
+    /// A receipt or somebody's presence, for users of the worker.
+    Notice = 21,
 }
 
 impl Kind {
@@ -51,11 +55,13 @@ impl Kind {
             3 => Self::Ephemeral,
             4 => Self::Query,
             5 => Self::Beat,
+            6 => Self::Cursor,
             16 => Self::Welcome,
             17 => Self::Reply,
             18 => Self::Deliver,
             19 => Self::DeliverEphemeral,
             20 => Self::Watermark,
+            21 => Self::Notice,
             _ => return None,
         })
     }

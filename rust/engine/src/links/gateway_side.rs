@@ -7,6 +7,7 @@ use crate::crash::{self, Event};
 use crate::delivery::Arrival;
 use crate::engine::Engine;
 use crate::faults;
+use crate::notices::Notice;
 use crate::origin::Waiter;
 use crate::query::Page;
 use crate::slab::Handle;
@@ -121,7 +122,7 @@ impl Engine {
             }
         } else if matches!(
             frame.kind,
-            Kind::Deliver | Kind::DeliverEphemeral | Kind::Watermark
+            Kind::Deliver | Kind::DeliverEphemeral | Kind::Watermark | Kind::Notice
         ) {
             return Err(Broken::Malformed);
         }
@@ -146,6 +147,11 @@ impl Engine {
             Kind::Watermark => {
                 let position = frame.payload.try_into().map_err(|_| Broken::Malformed)?;
                 self.advance_watermark(frame.partition, u64::from_le_bytes(position));
+                Ok(())
+            }
+            Kind::Notice => {
+                let notice = Notice::decode(frame.payload).ok_or(Broken::Malformed)?;
+                self.notified(&notice);
                 Ok(())
             }
             Kind::Beat => Ok(()),

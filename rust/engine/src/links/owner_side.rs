@@ -7,6 +7,7 @@ use crate::delivery::Arrival;
 use crate::engine::Engine;
 use crate::ephemeral::Ephemeral;
 use crate::faults;
+use crate::notices::Notice;
 use crate::origin::{Origin, Sender};
 use crate::owner::with_arrival;
 use crate::query::{Page, Query};
@@ -65,6 +66,7 @@ impl Engine {
                 let message = Ephemeral::parse(command);
                 self.send_ephemeral(frame.partition, &message, sender, origin);
             }
+            Kind::Cursor => self.take_cursor(frame.partition, rest.to_vec(), origin),
             Kind::Query => {
                 let query = Query::decode(rest).map_err(|_| Broken::Malformed)?;
                 self.serve_query(frame.partition, &query, origin);
@@ -143,7 +145,10 @@ impl Engine {
         };
         let epoch = owned.epoch;
         // An archive that cannot be read now is asked again when the link is.
-        let Ok(page) = owned.partition.deliveries_after(position, FEED_BYTES) else {
+        let Ok(page) = owned
+            .partition
+            .deliveries_after(position, FEED_BYTES, self.wall_ms)
+        else {
             faults::count(&mut self.faults, faults::Fault::ArchiveRead, self.now_ms);
             return false;
         };
@@ -246,6 +251,16 @@ impl Engine {
                     out.extend_from_slice(&sender.handle.to_bits().to_le_bytes());
                     arrival.encode(out);
                 });
+            }
+        });
+    }
+
+    /// Queues a notice for the workers in `mask`; a link that is behind goes without.
+    pub(crate) fn notice_over_links(&mut self, mask: u64, partition: u16, notice: &Notice<'_>) {
+        let queue_bytes = self.links.queue_bytes;
+        self.each_link(mask, partition, |link, epoch| {
+            if link.pending() <= queue_bytes {
+                link.queue(Kind::Notice, partition, epoch, |out| notice.encode(out));
             }
         });
     }
