@@ -238,7 +238,7 @@ class Settings(BaseModel):
         unit="seconds",
         minimum=0.25,
         maximum=60,
-        when="How often acks and reads are logged; longer writes less, a crash shows more as unread.",
+        when="How often acks and reads are logged; longer writes less, a crash shows more unread.",
     )
     send_queue_bytes: Bytes = option(
         1 * MIB,

@@ -48,7 +48,6 @@ def _frame(frame: dict[str, Any]) -> dict[str, Any]:
     body_of = {
         "send": _content,
         "edit": _content,
-        "edit": _content,
         "message": _content,
         "event": _event,
         "history": _page,
