@@ -227,6 +227,10 @@ class Settings(BaseModel):
         maximum=1_000_000,
         when="Members of one group; lower it to bound what one message costs.",
     )
+    device_policy: Literal["any", "class", "newest"] = option(
+        "any",
+        when="Who is told `kicked` as a user connects again: the same device, its class, or all.",
+    )
     receipt_members_max: Count = option(
         500,
         minimum=0,

@@ -50,6 +50,7 @@ def engine_options(document: WorkerDocument) -> EngineOptions:
         "archive_batch_commands": settings.archive_batch_commands,
         "archive_cache_bytes": settings.archive_cache_bytes,
         "group_members_max": settings.group_members_max,
+        "device_policy": settings.device_policy,
         "cursor_log_ms": round(settings.cursor_log_s * 1000),
         "receipt_members_max": settings.receipt_members_max,
         "segment_bytes": settings.segment_bytes,

@@ -1,6 +1,7 @@
 //! One client connection as the engine holds it. While idle it owns nothing on the heap but its
 //! list of groups: no buffers, no timers, no Python object.
 
+use crate::attach::Identity;
 use crate::query::Query;
 use crate::send_queue::SendQueue;
 use crate::system::Socket;
@@ -64,6 +65,8 @@ pub(crate) struct Connection {
     pub user: u32,
     /// What it has asked of late.
     pub asked: Bucket,
+    /// When the session took its seat, milliseconds since 1970; 0: it has none.
+    pub seated_ms: u64,
     /// When the token expires, in seconds since 1970; 0 without one.
     pub expires_s: u32,
     pub queue: Option<Box<SendQueue>>,
@@ -112,6 +115,8 @@ pub(crate) enum HeldRequest {
     Connect {
         sync: String,
     },
+    /// A connect or a stream of events, accepted, that waits for its seat.
+    Seat(Box<(Held, Identity)>),
     Refresh,
     /// A request that stands alone, whose token is looked at.
     Request(crate::requests::Lone),
@@ -175,6 +180,7 @@ impl Connection {
             in_flight: 0,
             user: NONE,
             asked: Bucket::default(),
+            seated_ms: 0,
             expires_s: 0,
             queue: None,
             unparsed: Vec::new(),

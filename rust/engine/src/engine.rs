@@ -19,6 +19,7 @@ use crate::links::Links;
 use crate::owner::Owned;
 use crate::peers::Peers;
 use crate::requests::Request;
+use crate::seats::Seats;
 use crate::slab::Handle;
 use crate::stats;
 use crate::system::{Clock, Completions, Ready, Source, System};
@@ -66,6 +67,7 @@ pub struct Engine {
     pub(crate) peers: Peers,
     pub(crate) groups: Groups,
     pub(crate) collapse: Collapse,
+    pub(crate) seats: Seats,
     pub(crate) routes: Arc<RouteTable>,
     pub(crate) route_writer: imfast_routes::RouteWriter,
     pub(crate) links: Links,
@@ -161,6 +163,7 @@ impl Engine {
             peers: Peers::default(),
             groups: Groups::new(config.coalesce),
             collapse: Collapse::default(),
+            seats: Seats::default(),
             route_writer: imfast_routes::RouteWriter::new(
                 Arc::clone(&routes),
                 config.worker.into(),
@@ -347,6 +350,7 @@ impl Engine {
         fields.push(("partitions", open as u64));
         fields.push(("users", self.users.len() as u64));
         fields.push(("groups", self.groups.len() as u64));
+        fields.push(("seats", self.seats.len() as u64));
         fields.push(("links", self.links.len() as u64));
         fields
     }

@@ -39,6 +39,7 @@ mod rates;
 mod recovery;
 mod requests;
 mod run;
+mod seats;
 mod send_queue;
 #[cfg(feature = "simulation")]
 mod simulation;
@@ -66,6 +67,7 @@ pub use outbox::OutboxPage;
 pub use owner::{Finished, FoldFault, is_lost};
 pub use recovery::{OpenError, OpenedPartition, Restored};
 pub use requests::{ControlVerb, Request};
+pub use seats::DevicePolicy;
 pub use slab::Handle;
 #[cfg(feature = "simulation")]
 pub use system::{LinkEnds, Port, World};

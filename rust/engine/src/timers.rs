@@ -103,6 +103,7 @@ impl Engine {
             self.expire();
             self.nurse_catch_ups();
             self.give_up_waiting();
+            self.give_up_fencing();
         }
         self.slow_down();
     }

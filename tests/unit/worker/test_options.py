@@ -48,6 +48,7 @@ KNOBS = [
     ("fan_out_slice_sockets", "77", "fan_out_slice_sockets", 77),
     ("group_rate", "7", "group_rate", (7, 14)),
     ("group_members_max", "77", "group_members_max", 77),
+    ("device_policy", "newest", "device_policy", "newest"),
     ("cursor_log_s", "2s", "cursor_log_ms", 2000),
     ("receipt_members_max", "77", "receipt_members_max", 77),
     ("heartbeat_s", "17s", "heartbeat_ms", 17_000),

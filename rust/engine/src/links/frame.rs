@@ -33,6 +33,10 @@ pub(crate) enum Kind {
     Beat = 5,
     /// How far a device has come, or its user has read.
     Cursor = 6,
+    /// A session takes its seat, or leaves it.
+    Seat = 7,
+    /// A session whose seat was taken is not served any more.
+    Unseated = 8,
     /// Answer to `Hello`: the owner's partitions, their epochs and positions.
     Welcome = 16,
     /// Answer to a command, an ephemeral message or a query.
@@ -45,6 +49,8 @@ pub(crate) enum Kind {
     Watermark = 20,
     /// A receipt or somebody's presence, for users of the worker.
     Notice = 21,
+    /// A newer session took the seat of one of the worker's.
+    Unseat = 22,
 }
 
 impl Kind {
@@ -56,12 +62,15 @@ impl Kind {
             4 => Self::Query,
             5 => Self::Beat,
             6 => Self::Cursor,
+            7 => Self::Seat,
+            8 => Self::Unseated,
             16 => Self::Welcome,
             17 => Self::Reply,
             18 => Self::Deliver,
             19 => Self::DeliverEphemeral,
             20 => Self::Watermark,
             21 => Self::Notice,
+            22 => Self::Unseat,
             _ => return None,
         })
     }

@@ -154,9 +154,26 @@ impl Engine {
                 self.notified(&notice);
                 Ok(())
             }
+            Kind::Unseat => self.unseat_asked(handle, frame.payload),
             Kind::Beat => Ok(()),
             _ => Err(Broken::Malformed),
         }
+    }
+
+    /// A newer session took the seat of one here: it ends before its owner hears of it.
+    fn unseat_asked(&mut self, handle: Handle, payload: &[u8]) -> Result<(), Broken> {
+        let (numbers, rest) = payload.as_chunks::<8>();
+        let ([number, session], []) = (numbers, rest) else {
+            return Err(Broken::Malformed);
+        };
+        self.unseat(Handle::from_bits(u64::from_le_bytes(*session)));
+        if let Some(link) = self.links.slab.resolve_mut(handle) {
+            link.queue(Kind::Unseated, NO_PARTITION, 0, |out| {
+                out.extend_from_slice(number);
+            });
+            self.links.touch(handle.slot);
+        }
+        Ok(())
     }
 
     /// The owner told its epochs and positions: requests flow, unanswered ones first.
@@ -170,6 +187,7 @@ impl Engine {
         if !rest.is_empty() || welcomed {
             return Err(Broken::Malformed);
         }
+        let mut renewed = Vec::new();
         for entry in entries {
             let number = |at: usize| {
                 let mut bytes = [0; 8];
@@ -185,6 +203,9 @@ impl Engine {
                 .ok_or(Broken::Malformed)?;
             if epoch < *known && !on(Fault::StaleFrameAccepted) {
                 return Err(Broken::StaleEpoch);
+            }
+            if *known != 0 && *known != epoch {
+                renewed.push(partition as u16);
             }
             if *known == 0 {
                 self.watermarks[partition] = self.watermarks[partition].max(committed);
@@ -213,6 +234,9 @@ impl Engine {
             }
         }
         self.links.touch(handle.slot);
+        if !renewed.is_empty() {
+            self.sit_again(&renewed);
+        }
         Ok(())
     }
 

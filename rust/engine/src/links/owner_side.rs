@@ -11,6 +11,7 @@ use crate::notices::Notice;
 use crate::origin::{Origin, Sender};
 use crate::owner::with_arrival;
 use crate::query::{Page, Query};
+use crate::seats::Seating;
 use crate::slab::Handle;
 use imfast_faults::{Fault, on};
 use imfast_partition::{Audience, Delivery, Incoming};
@@ -26,6 +27,12 @@ impl Engine {
         match frame.kind {
             Kind::Hello => return self.greeted(handle, frame.payload),
             Kind::Beat => return Ok(()),
+            Kind::Unseated => {
+                let number = frame.payload.try_into().map_err(|_| Broken::Malformed)?;
+                let worker = self.links.slab.resolve(handle).and_then(|link| link.peer);
+                self.fenced(worker.ok_or(Broken::Malformed)?, u64::from_le_bytes(number));
+                return Ok(());
+            }
             _ => {}
         }
         let owned = self
@@ -67,6 +74,12 @@ impl Engine {
                 self.send_ephemeral(frame.partition, &message, sender, origin);
             }
             Kind::Cursor => self.take_cursor(frame.partition, rest.to_vec(), origin),
+            Kind::Seat => {
+                let worker = self.links.slab.resolve(handle).and_then(|link| link.peer);
+                let seating = Seating::decode(rest).ok_or(Broken::Malformed)?;
+                let worker = worker.ok_or(Broken::Malformed)?;
+                self.take_seat(frame.partition, worker, &seating, origin);
+            }
             Kind::Query => {
                 let query = Query::decode(rest).map_err(|_| Broken::Malformed)?;
                 self.serve_query(frame.partition, &query, origin);
@@ -122,8 +135,25 @@ impl Engine {
                 link.behind.push((partition, watermark));
             }
         }
+        let worker = *worker;
         self.links.touch(handle.slot);
+        self.fence_again(worker);
         Ok(())
+    }
+
+    /// Tells a worker to serve a session no more.
+    pub(crate) fn unseat_over_link(&mut self, worker: u8, number: u64, session: u64) {
+        let Some(Some(handle)) = self.links.accepted.get(worker as usize).copied() else {
+            return;
+        };
+        let Some(link) = self.links.slab.resolve_mut(handle) else {
+            return;
+        };
+        link.queue(Kind::Unseat, NO_PARTITION, 0, |out| {
+            out.extend_from_slice(&number.to_le_bytes());
+            out.extend_from_slice(&session.to_le_bytes());
+        });
+        self.links.touch(handle.slot);
     }
 
     /// Gives a link that has drained more: rows that it missed, else the next catch-up page that

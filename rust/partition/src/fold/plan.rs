@@ -152,8 +152,9 @@ impl Fold {
         match command.kind {
             field::SEND => self.plan_send(&command, bytes),
             field::CREATE => self.plan_create(&command),
-            field::JOIN | field::LEAVE | field::ADD | field::REMOVE => self.plan_change(&command),
-            field::ROLE..=field::SETTINGS => self.plan_change(&command),
+            field::JOIN..=field::REMOVE | field::ROLE..=field::SETTINGS => {
+                self.plan_change(&command)
+            }
             field::RECALL..=field::REACT => self.plan_message_change(&command, bytes),
             field::ACK | field::READ => self.plan_cursor(&command),
             _ => Err(Refused::Malformed),
