@@ -16,6 +16,9 @@ use imfast_wire::frames::codes;
 use imfast_wire::frames::proto;
 use imfast_wire::frames::server::ServerBody;
 
+/// How long a session waits for its seat while the worker that knows of it is not to be reached.
+const SEAT_PATIENCE_MS: u64 = 500;
+
 /// A watermark that means: from now on.
 pub(super) const UNKNOWN: u64 = u64::MAX;
 
@@ -281,8 +284,14 @@ impl Engine {
         let mut given_up = Vec::new();
         for remote in &mut self.links.remotes {
             for pending in &mut remote.unanswered {
-                if pending.asked_ms + PATIENCE_MS > now_ms {
-                    break;
+                let seat = matches!(pending.waiter, Some(Waiter::Seat { .. }));
+                let patience_ms = if seat && !remote.open {
+                    SEAT_PATIENCE_MS
+                } else {
+                    PATIENCE_MS
+                };
+                if pending.asked_ms + patience_ms > now_ms {
+                    continue;
                 }
                 match pending.waiter {
                     Some(Waiter::CatchUp { .. }) | None => {}

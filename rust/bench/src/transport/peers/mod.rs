@@ -121,7 +121,7 @@ mod testing {
             id: 1,
             verb: Verb::Connect {
                 token: token.into(),
-                device: "bench".into(),
+                device: "".into(),
                 sync: "".into(),
             },
         }
