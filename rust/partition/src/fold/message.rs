@@ -38,10 +38,10 @@ impl Fold {
             None if expired => return Err(Refused::KeyExpired),
             None => self.add_direct(command, send.peer)?,
         };
-        let refused = match self.role(conversation, sender) {
+        let refused = match self.stands(conversation, sender) {
             None => Some(Refused::NotAMember),
             Some(_) if expired => Some(Refused::KeyExpired),
-            Some(_) if self.is_muted(conversation, sender) => Some(Refused::NotAllowed),
+            Some((_, true)) => Some(Refused::NotAllowed),
             Some(_) => self.over_group_rate(conversation).err(),
         };
         if let Some(refused) = refused

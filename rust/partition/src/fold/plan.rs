@@ -181,18 +181,23 @@ impl Fold {
 
     /// A user's role as of this point of the batch, none for those who are not in.
     pub(super) fn role(&self, conversation: u32, user: u32) -> Option<Role> {
+        self.stands(conversation, user).map(|(role, _)| role)
+    }
+
+    /// A member's role and whether he may not write; none for those who are not in.
+    pub(super) fn stands(&self, conversation: u32, user: u32) -> Option<(Role, bool)> {
         let entry = self.state.conversation(conversation);
         if let Shape::Direct { a, b } = entry.shape {
-            return (user == a || user == b).then_some(Role::Member);
+            return (user == a || user == b).then_some((Role::Member, false));
         }
         if let Some(standing) = self.batch.overlay.standing(conversation, user) {
-            return standing.role;
+            return standing.role.map(|role| (role, standing.muted));
         }
         entry
             .members
             .find(user)
             .filter(|member| member.is_in())
-            .map(|member| member.role)
+            .map(|member| (member.role, member.muted))
     }
 
     /// Whether a member may not write, as of this point of the batch.
