@@ -350,7 +350,7 @@ impl Engine {
     /// Ends waiting for workers that are dead by now.
     pub(crate) fn give_up_fencing(&mut self) {
         let now_ms = self.now_ms;
-        while let Some(at) = (self.seats.fences.iter()).position(|f| f.until_ms <= now_ms) {
+        while let Some(at) = self.seats.fences.iter().position(|f| f.until_ms <= now_ms) {
             let fence = self.seats.fences.swap_remove(at);
             self.answer(fence.partition, fence.origin, ServerBody::Acked);
         }
