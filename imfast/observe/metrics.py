@@ -51,6 +51,7 @@ METRICS: Sequence[Metric] = (
     ),
     _one("imfast_users", "gauge", "users", "Users with a connection."),
     _one("imfast_groups", "gauge", "groups", "Groups with a session."),
+    _one("imfast_seats", "gauge", "seats", "Devices whose sessions are known here."),
     _one("imfast_links", "gauge", "links", "Links to other workers."),
     _one("imfast_partitions", "gauge", "partitions", "Partitions that are open."),
     _one("imfast_accepted_total", "counter", "accepted", "Connections accepted."),
