@@ -32,6 +32,10 @@ pub(crate) enum Storage {
 }
 
 /// A partition that this worker owns.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about a partition"
+)]
 pub(crate) struct Owned {
     pub(crate) epoch: u64,
     pub(crate) partition: Partition<Origin>,
