@@ -164,6 +164,9 @@ class EngineOptions(TypedDict):
     archive_batch_commands: int
     archive_cache_bytes: int
     group_members_max: int
+    device_policy: str
+    cursor_log_ms: int
+    receipt_members_max: int
     segment_bytes: int
     fan_out_slice_us: int
     fan_out_slice_sockets: int

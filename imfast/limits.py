@@ -128,6 +128,22 @@ TITLE_BYTES: Final = Limit(
     unit="bytes",
     meaning="The title of a group.",
 )
+REACTION_BYTES: Final = Limit(
+    name="reaction_bytes",
+    default=64,
+    min=64,
+    max=64,
+    unit="bytes",
+    meaning="A reaction to a message.",
+)
+PRESENCE_USERS: Final = Limit(
+    name="presence_users",
+    default=200,
+    min=200,
+    max=200,
+    unit="count",
+    meaning="Users whose presence one session watches.",
+)
 TOKEN_BYTES: Final = Limit(
     name="token_bytes",
     default=8192,
@@ -217,6 +233,8 @@ LIMITS: Final[Mapping[str, Limit]] = MappingProxyType(
         "key_bytes": KEY_BYTES,
         "content_type_bytes": CONTENT_TYPE_BYTES,
         "title_bytes": TITLE_BYTES,
+        "reaction_bytes": REACTION_BYTES,
+        "presence_users": PRESENCE_USERS,
         "token_bytes": TOKEN_BYTES,
         "ttl_ms": TTL_MS,
         "members_per_call": MEMBERS_PER_CALL,

@@ -39,11 +39,15 @@ from .models import (
     Member,
     MembersPage,
     Message,
+    Presence,
+    Receipt,
+    ReceiptCounts,
     Sent,
     Summary,
     Sync,
     Update,
 )
+from .notices import Notices
 from .options import Options
 
 __all__ = [
@@ -65,6 +69,10 @@ __all__ = [
     "Member",
     "MembersPage",
     "Message",
+    "Notices",
+    "Presence",
+    "Receipt",
+    "ReceiptCounts",
     "Sent",
     "Summary",
     "Update",

@@ -17,10 +17,14 @@ from .models import (
     GroupChange,
     HistoryPage,
     MembersPage,
+    Presence,
+    Receipt,
+    ReceiptCounts,
     Sent,
     Sync,
     Update,
 )
+from .notices import Notices
 from .options import Options
 from .order import seq_of
 from .transport import check_url
@@ -114,6 +118,20 @@ class IMFast:
         """
         return self._link.receiver.inbox.sync
 
+    @property
+    def receipts(self) -> Notices[Receipt]:
+        """Who has got and read this user's messages, and what his other devices have read.
+
+        Iterate it, in a task of its own. Receipts are hints: what comes while the connection is
+        away does not come again, and `receipt_counts` tells how it stands.
+        """
+        return self._link.receiver.receipts
+
+    @property
+    def presence(self) -> Notices[Presence]:
+        """Changes of those that `watch` named; iterate it, in a task of its own."""
+        return self._link.receiver.presence
+
     def on_state(self, listener: StateListener) -> Callable[[], None]:
         """Call `listener` at each change of state. Returns what takes it off again."""
         self._link.listeners.append(listener)
@@ -150,13 +168,7 @@ class IMFast:
         `ttl` is in seconds. An ephemeral message is sent at most once and never repeated.
         """
         body: dict[str, Any] = {"to": _target(to)}
-        contents: dict[str, Any] = {"text": text, "bytes": bytes}
-        contents = {name: value for name, value in contents.items() if value is not None}
-        if json is not _UNSET:
-            contents["json"] = json
-        if len(contents) != 1:
-            raise ValueError("a message has exactly one of json, text and bytes")
-        body |= contents
+        body |= _content(json, text, bytes)
         if ephemeral:
             body["ephemeral"] = True
             if key is not None:
@@ -187,6 +199,56 @@ class IMFast:
     async def read(self, what: Update | str, seq: int | None = None) -> None:
         """Say that the user has read everything up to `what`, or up to `seq` of a conversation."""
         await self._link.request("read", _cursor(what, seq), "acked")
+
+    async def receipt_counts(
+        self, what: Update | str | Group | Conversation, seq: int | None = None
+    ) -> ReceiptCounts:
+        """Return how many of the other members have a message, and how many have read it."""
+        body = _of(what, seq)
+        return ReceiptCounts.from_wire(await self._link.request("receipts", body, "receipts"))
+
+    async def recall(
+        self, what: Update | str, seq: int | None = None, *, key: str | None = None
+    ) -> Sent:
+        """Take a message's content away, for everybody: one's own, or any in a group one manages.
+
+        Its number stays. Returns the event that tells of it.
+        """
+        body = {**_of(what, seq), "key": key or idempotency_key()}
+        return Sent.from_wire(await self._link.request("recall", body, "sent"))
+
+    async def edit(
+        self,
+        what: Update | str,
+        seq: int | None = None,
+        *,
+        json: Any = _UNSET,
+        text: str | None = None,
+        bytes: bytes | None = None,  # noqa: A002  the protocol's name
+        content_type: str = "",
+        key: str | None = None,
+    ) -> Sent:
+        """Give one of one's own messages another body. Returns the event that tells of it."""
+        body = {**_of(what, seq), "key": key or idempotency_key()}
+        body |= _content(json, text, bytes)
+        if content_type:
+            body["contentType"] = content_type
+        return Sent.from_wire(await self._link.request("edit", body, "sent"))
+
+    async def react(
+        self,
+        what: Update | str,
+        seq: int | None = None,
+        *,
+        reaction: str,
+        remove: bool = False,
+        key: str | None = None,
+    ) -> Sent:
+        """Add a reaction to a message, or take it back. Returns the event that tells of it."""
+        body = {**_of(what, seq), "key": key or idempotency_key(), "reaction": reaction}
+        if remove:
+            body["remove"] = True
+        return Sent.from_wire(await self._link.request("react", body, "sent"))
 
     async def history(
         self,
@@ -251,6 +313,41 @@ class IMFast:
         """Remove users from a group: what is sent afterwards does not reach them."""
         return await self._change("remove", {**_keyed(group, key), "users": list(users)})
 
+    async def role(
+        self, group: str | Group, users: Iterable[str], role: str, *, key: str | None = None
+    ) -> GroupChange:
+        """Make members ``admin`` or ``member``, or one of them the ``owner``; for the owner."""
+        body = {**_keyed(group, key), "users": list(users), "role": role}
+        return await self._change("role", body)
+
+    async def mute(
+        self, group: str | Group, users: Iterable[str], *, key: str | None = None
+    ) -> GroupChange:
+        """Take the right to write from members."""
+        return await self._change("mute", {**_keyed(group, key), "users": list(users)})
+
+    async def unmute(
+        self, group: str | Group, users: Iterable[str], *, key: str | None = None
+    ) -> GroupChange:
+        """Give the right to write back."""
+        return await self._change("unmute", {**_keyed(group, key), "users": list(users)})
+
+    async def settings(
+        self,
+        group: str | Group,
+        *,
+        title: str | None = None,
+        open: bool | None = None,  # noqa: A002  the protocol's name
+        key: str | None = None,
+    ) -> GroupChange:
+        """Change a group's title, and whether anybody may join."""
+        body = _keyed(group, key)
+        if title is not None:
+            body["title"] = title
+        if open is not None:
+            body["open"] = open
+        return await self._change("settings", body)
+
     async def members(
         self, group: str | Group, *, after: str = "", limit: int = 100
     ) -> MembersPage:
@@ -288,6 +385,23 @@ def _target(to: Target) -> dict[str, str]:
     if isinstance(to, Conversation):
         return {"conversation": to.id}
     return {"user": to}
+
+
+def _content(json: Any, text: str | None, data: bytes | None) -> dict[str, Any]:
+    contents: dict[str, Any] = {"text": text, "bytes": data}
+    contents = {name: value for name, value in contents.items() if value is not None}
+    if json is not _UNSET:
+        contents["json"] = json
+    if len(contents) != 1:
+        raise ValueError("a message has exactly one of json, text and bytes")
+    return contents
+
+
+def _of(what: Update | str | Group | Conversation, seq: int | None) -> dict[str, Any]:
+    """Name the message that something is done to or asked about."""
+    if isinstance(what, (Group, Conversation)):
+        what = what.id
+    return _cursor(what, seq)
 
 
 def _keyed(group: str | Group, key: str | None) -> dict[str, Any]:

@@ -21,7 +21,7 @@ __all__ = ["Codec", "Frame", "JsonCodec", "ProtobufCodec"]
 Frame = dict[str, Any]
 
 # Where content (json, text, bytes, headers) can be in a server's frame, besides history items.
-_CONTENT = ("send", "message")
+_CONTENT = ("send", "edit", "message", "event")
 
 
 class Codec(Protocol):
@@ -130,8 +130,9 @@ def _map_content(frame: Mapping[str, Any], change: _Change) -> Frame:
 def _map_item(item: Any, change: _Change) -> Any:
     if not isinstance(item, dict):
         raise ProtocolError("an item is not an object")
-    if isinstance(item.get("message"), dict):
-        return {**item, "message": _changed(item["message"], change)}
+    for row in ("message", "event"):
+        if isinstance(item.get(row), dict):
+            return {**item, row: _changed(item[row], change)}
     if isinstance(item.get("last"), dict):
         return {**item, "last": _map_item(item["last"], change)}
     return item

@@ -304,7 +304,7 @@ class Link:
     def _finish(self) -> None:
         error = self._final or ConnectionClosedError("the client is closed")
         self._requests.fail(error)
-        self.receiver.inbox.end(self._final)
+        self.receiver.end(self._final)
         if self._first is not None and not self._first.done():
             self._first.set_exception(error)
             self._first.exception()  # start() may have stopped waiting for it

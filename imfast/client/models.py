@@ -25,6 +25,9 @@ __all__ = [
     "Member",
     "MembersPage",
     "Message",
+    "Presence",
+    "Receipt",
+    "ReceiptCounts",
     "Sent",
     "Summary",
     "Sync",
@@ -55,7 +58,8 @@ class Message:
     """A message of a conversation.
 
     ``seq`` and ``message_id`` are 0 for an ephemeral message. The body is in one of ``json``,
-    ``text`` and ``bytes``.
+    ``text`` and ``bytes``; in none if it was recalled or has expired. ``edited_seq`` is the seq of
+    the latest edit, 0 without one.
     """
 
     conversation: str
@@ -71,6 +75,8 @@ class Message:
     headers: Mapping[str, str] = field(default_factory=dict)
     silent: bool = False
     ephemeral: bool = False
+    edited_seq: int = 0
+    has_body: bool = True
 
     @classmethod
     def from_wire(cls, body: Mapping[str, Any]) -> Message:
@@ -88,12 +94,20 @@ class Message:
             headers=body.get("headers", {}),
             silent=bool(body.get("silent", False)),
             ephemeral=bool(body.get("ephemeral", False)),
+            edited_seq=_integer(body, "editedSeq"),
+            has_body=not body.keys().isdisjoint(("json", "text", "bytes")),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A numbered change of a conversation: ``created``, ``joined``, ``left``, ``removed``."""
+    """A numbered change of a conversation.
+
+    ``type`` is ``created``, ``joined``, ``left``, ``removed``, ``role`` (the users are ``role``
+    now), ``muted``, ``unmuted``, ``settings`` (``title`` and ``open`` are these now), and of the
+    message ``ref_seq`` ``recalled``, ``edited`` (to the body) or ``reacted``. A later server may
+    send others.
+    """
 
     conversation: str
     seq: int
@@ -103,6 +117,16 @@ class Event:
     by: str
     timestamp_ms: int
     title: str = ""
+    open: bool = False
+    role: str = ""
+    ref_seq: int = 0
+    json: Any = None
+    text: str | None = None
+    bytes: bytes | None = None
+    content_type: str = ""
+    reaction: str = ""
+    withdrawn: bool = False
+    expires_ms: int = 0
 
     @classmethod
     def from_wire(cls, body: Mapping[str, Any]) -> Event:
@@ -119,6 +143,78 @@ class Event:
             by=_string(body, "by"),
             timestamp_ms=_integer(body, "timestampMs"),
             title=_string(body, "title"),
+            open=bool(body.get("open", False)),
+            role=_string(body, "role"),
+            ref_seq=_integer(body, "refSeq"),
+            json=body.get("json"),
+            text=body.get("text"),
+            bytes=body.get("bytes"),
+            content_type=_string(body, "contentType"),
+            reaction=_string(body, "reaction"),
+            withdrawn=bool(body.get("withdrawn", False)),
+            expires_ms=_integer(body, "expiresMs"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """How far `user` has come in a conversation: what a device has, what the user has read.
+
+    A receipt of this user is about his other devices.
+    """
+
+    conversation: str
+    user: str
+    delivered_seq: int
+    read_seq: int
+
+    @classmethod
+    def from_wire(cls, body: Mapping[str, Any]) -> Receipt:
+        return cls(
+            _string(body, "conversation"),
+            _string(body, "user"),
+            _integer(body, "deliveredSeq"),
+            _integer(body, "readSeq"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptCounts:
+    """How many of the other members that a message went to have it, and have read it."""
+
+    conversation: str
+    seq: int
+    delivered: int
+    read: int
+    members: int
+
+    @classmethod
+    def from_wire(cls, body: Mapping[str, Any]) -> ReceiptCounts:
+        return cls(
+            _string(body, "conversation"),
+            _integer(body, "seq"),
+            _integer(body, "delivered"),
+            _integer(body, "read"),
+            _integer(body, "members"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """Whether somebody is ``online``, ``away`` or ``offline``, and since when if he is not there.
+
+    ``last_seen_ms`` is 0 while the user is online, or where it is not known.
+    """
+
+    user: str
+    status: str
+    last_seen_ms: int = 0
+
+    @classmethod
+    def list_from_wire(cls, body: Mapping[str, Any]) -> tuple[Presence, ...]:
+        return tuple(
+            cls(_string(one, "user"), _string(one, "status"), _integer(one, "lastSeenMs"))
+            for one in body.get("items", ())
         )
 
 

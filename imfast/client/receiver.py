@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from .inbox import Inbox
-from .models import Event, Expired, Message, Sync, Update
+from .models import Event, Expired, Message, Presence, Receipt, Sync, Update
+from .notices import Notices
 from .order import Gap, Order, seq_of
 
 __all__ = ["RECEIVED", "Receiver"]
@@ -36,6 +37,10 @@ class Receiver:
         self._order = Order(sync.heads)
         self._limit = limit
         self.inbox = Inbox(sync, limit=limit, on_room=self._room.set)
+        self.receipts: Notices[Receipt] = Notices(
+            lambda one: (one.conversation, one.user), limit=limit
+        )
+        self.presence: Notices[Presence] = Notices(lambda one: one.user, limit=limit)
         # The token that a new connection resumes from.
         self.token = sync.token
         # Received while a gap was open.
@@ -61,6 +66,20 @@ class Receiver:
         deliver, gap = self._order.offer(_KINDS[kind](body))
         self._deliver(deliver)
         return gap
+
+    def notice(self, kind: str, body: Mapping[str, Any]) -> None:
+        """Take a receipt or a change of presence."""
+        if kind == "receipt":
+            self.receipts.put(Receipt.from_wire(body))
+        else:
+            for one in Presence.list_from_wire(body):
+                self.presence.put(one)
+
+    def end(self, error: BaseException | None) -> None:
+        """No more will come."""
+        self.inbox.end(error)
+        self.receipts.end(error)
+        self.presence.end(error)
 
     def page(self, gap: Gap, items: Iterable[Update]) -> None:
         """Take rows of history that answer `gap`."""

@@ -39,6 +39,17 @@ _CONTENT: Schema = (
     Field(13, "ephemeral", BOOL),
 )
 
+# A body as edits and their events have it.
+_EDITED: Schema = (
+    Field(10, "json", STRING, oneof="body"),
+    Field(11, "text", STRING, oneof="body"),
+    Field(12, "bytes", BYTES, oneof="body"),
+    Field(13, "contentType", STRING),
+)
+
+# The message that something is done to, and the key under which.
+_OF: Schema = (Field(1, "conversation", STRING), Field(2, "seq", UINT), Field(3, "key", STRING))
+
 MESSAGES: Final[dict[str, Schema]] = {
     "ClientFrame": (
         Field(1, "id", UINT),
@@ -51,6 +62,11 @@ MESSAGES: Final[dict[str, Schema]] = {
         Field(8, "conversations", "Conversations", oneof="verb"),
         Field(9, "group", "Group", oneof="verb"),
         Field(10, "ping", "Ping", oneof="verb"),
+        Field(11, "receipts", "Cursor", oneof="verb"),
+        Field(12, "recall", "Recall", oneof="verb"),
+        Field(13, "edit", "Edit", oneof="verb"),
+        Field(14, "react", "React", oneof="verb"),
+        Field(15, "presence", "Presence", oneof="verb"),
     ),
     "ServerFrame": (
         Field(1, "id", UINT),
@@ -63,8 +79,11 @@ MESSAGES: Final[dict[str, Schema]] = {
         Field(8, "group", "GroupResult", oneof="body"),
         Field(9, "pong", "Pong", oneof="body"),
         Field(10, "error", "Error", oneof="body"),
+        Field(11, "receipts", "Receipts", oneof="body"),
         Field(16, "message", "Message", oneof="body"),
         Field(17, "event", "Event", oneof="body"),
+        Field(18, "receipt", "Receipt", oneof="body"),
+        Field(19, "presence", "PresenceList", oneof="body"),
         Field(20, "checkpoint", "Checkpoint", oneof="body"),
         Field(21, "caughtUp", "Checkpoint", oneof="body"),
         Field(22, "tokenExpiring", "TokenExpiring", oneof="body"),
@@ -115,6 +134,7 @@ MESSAGES: Final[dict[str, Schema]] = {
         Field(4, "from", STRING),
         Field(5, "timestampMs", UINT),
         *_CONTENT,
+        Field(14, "editedSeq", UINT),
     ),
     "Event": (
         Field(1, "conversation", STRING),
@@ -125,9 +145,45 @@ MESSAGES: Final[dict[str, Schema]] = {
         Field(6, "type", STRING),
         Field(7, "users", STRING, repeated=True),
         Field(8, "title", STRING),
+        Field(9, "refSeq", UINT),
+        *_EDITED,
+        Field(14, "reaction", STRING),
+        Field(15, "withdrawn", BOOL),
+        Field(16, "role", STRING),
+        Field(17, "open", BOOL),
+        Field(18, "expiresMs", UINT),
     ),
     "Cursor": (Field(1, "conversation", STRING), Field(2, "seq", UINT)),
     "Acked": (),
+    "Receipts": (
+        Field(1, "conversation", STRING),
+        Field(2, "seq", UINT),
+        Field(3, "delivered", UINT),
+        Field(4, "read", UINT),
+        Field(5, "members", UINT),
+    ),
+    "Receipt": (
+        Field(1, "conversation", STRING),
+        Field(2, "user", STRING),
+        Field(3, "deliveredSeq", UINT),
+        Field(4, "readSeq", UINT),
+    ),
+    "Recall": _OF,
+    "Edit": (*_OF, *_EDITED),
+    "React": (*_OF, Field(4, "reaction", STRING), Field(5, "remove", BOOL)),
+    "Presence": (
+        Field(1, "subscribe", "Presence.Users", oneof="action"),
+        Field(2, "unsubscribe", "Presence.Users", oneof="action"),
+        Field(3, "set", "Presence.Set", oneof="action"),
+    ),
+    "Presence.Users": (Field(1, "users", STRING, repeated=True),),
+    "Presence.Set": (Field(1, "status", STRING),),
+    "PresenceList": (Field(1, "items", "Status", repeated=True),),
+    "Status": (
+        Field(1, "user", STRING),
+        Field(2, "status", STRING),
+        Field(3, "lastSeenMs", UINT),
+    ),
     "History": (
         Field(1, "conversation", STRING),
         Field(2, "before", UINT),
@@ -160,6 +216,22 @@ MESSAGES: Final[dict[str, Schema]] = {
         Field(4, "add", "Group.Many", oneof="action"),
         Field(5, "remove", "Group.Many", oneof="action"),
         Field(6, "members", "Group.MembersRequest", oneof="action"),
+        Field(7, "role", "Group.Roles", oneof="action"),
+        Field(8, "mute", "Group.Many", oneof="action"),
+        Field(9, "unmute", "Group.Many", oneof="action"),
+        Field(10, "settings", "Group.Settings", oneof="action"),
+    ),
+    "Group.Roles": (
+        Field(1, "conversation", STRING),
+        Field(2, "key", STRING),
+        Field(3, "users", STRING, repeated=True),
+        Field(4, "role", STRING),
+    ),
+    "Group.Settings": (
+        Field(1, "conversation", STRING),
+        Field(2, "key", STRING),
+        Field(3, "title", STRING),
+        Field(4, "open", BOOL),
     ),
     "Group.Create": (
         Field(1, "key", STRING),

@@ -231,6 +231,8 @@ class Session:
         elif name == "caughtUp":
             self._receiver.checkpoint(body.get("token", ""))
             self._on_live()
+        elif name in ("receipt", "presence"):
+            self._receiver.notice(name, body)
         elif name == "tokenExpiring":
             self._spawn(self._refresh_token())
         elif name == "kicked":

@@ -280,6 +280,23 @@ class Settings(BaseModel):
         maximum=1_000_000,
         when="Members of one group; lower it to bound what one message costs.",
     )
+    device_policy: Literal["any", "class", "newest"] = option(
+        "any",
+        when="Who is told `kicked` as a user connects again: the same device, its class, or all.",
+    )
+    receipt_members_max: Count = option(
+        500,
+        minimum=0,
+        maximum=100_000,
+        when="Senders are told who got a message up to so many members; above they ask how many.",
+    )
+    cursor_log_s: Seconds = option(
+        1.0,
+        unit="seconds",
+        minimum=0.25,
+        maximum=60,
+        when="How often acks and reads are logged; longer writes less, a crash shows more unread.",
+    )
     send_queue_bytes: Bytes = option(
         1 * MIB,
         unit="bytes",

@@ -46,6 +46,9 @@ class WorkerSettings:
     page_items_max: int
     page_items_default: int
     group_members_max: int
+    device_policy: str
+    cursor_log_s: float
+    receipt_members_max: int
     send_queue_bytes: int
     send_queue_frames: int
 

@@ -65,6 +65,7 @@ METRICS: Sequence[Metric] = (
     ),
     _one("imfast_users", "gauge", "users", "Users with a connection."),
     _one("imfast_groups", "gauge", "groups", "Groups with a session."),
+    _one("imfast_seats", "gauge", "seats", "Devices whose sessions are known here."),
     _one("imfast_links", "gauge", "links", "Links to other workers."),
     _one("imfast_partitions", "gauge", "partitions", "Partitions that are open."),
     _one("imfast_accepted_total", "counter", "accepted", "Connections accepted."),
@@ -92,6 +93,7 @@ METRICS: Sequence[Metric] = (
     _one("imfast_errors_total", "counter", "errors", "Requests answered with an error."),
     _one("imfast_rate_limited_total", "counter", "rate_limited", "Requests refused for a rate."),
     _one("imfast_deliveries_total", "counter", "deliveries", "Messages and events delivered."),
+    _one("imfast_notices_total", "counter", "notices", "Receipts and presence told."),
     _one("imfast_sent_bytes_total", "counter", "bytes_sent", "Bytes written to clients."),
     _one("imfast_writes_total", "counter", "writes", "System calls that wrote a queue."),
     Metric(

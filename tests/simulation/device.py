@@ -16,7 +16,14 @@ __all__ = ["Device", "Request", "Session"]
 
 Frame = dict[str, Any]
 RETRY_MS = 60
-ANSWERS = {"send": "sent", "group": "group", "ack": "acked", "read": "acked", "history": "history"}
+ANSWERS = {
+    "send": "sent",
+    "group": "group",
+    "ack": "acked",
+    "read": "acked",
+    "history": "history",
+    "conversations": "conversations",
+}
 
 
 @dataclass(eq=False)
@@ -120,6 +127,8 @@ class Device:
                 if self.tears_at_token:
                     self.tears_at_token, self.torn = False, True
                     break
+            elif kind == "receipt":
+                self.prediction.told_of(f"{self}", body)
             elif kind == "connected":
                 began = self.connected = True
                 self.sessions[-1].server = body["server"]

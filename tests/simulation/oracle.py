@@ -25,6 +25,7 @@ def check_all(prediction: Prediction, devices: Iterable[Device]) -> None:
         check_numbering(conversation, rows)
         stays[conversation] = membership(conversation, rows)
     check_sends(prediction)
+    check_unread(prediction, conversations)
     check_refusals(prediction, stays)
     for device in devices:
         check_view(device, conversations, stays)
@@ -92,6 +93,23 @@ def check_refusals(prediction: Prediction, stays: dict[str, dict[str, list[Inter
         assert not (never_left and sent.joined_before), (
             f"{sent.key} was refused, and {sent.user} never left {sent.conversation}"
         )
+
+
+def check_unread(prediction: Prediction, conversations: dict[str, dict[int, Row]]) -> None:
+    """A list counts the messages behind what its user read or last sent, and he read no more than
+    he said."""
+    for user, summaries in prediction.summaries.items():
+        for one in summaries:
+            conversation, read = one["conversation"], one["readSeq"]
+            said = prediction.cursors.get((user, conversation, "read"), 0)
+            assert read <= said, f"{user} read {read} of {conversation} and said {said}"
+            rows = conversations[conversation]
+            own = [seq for seq, row in rows.items() if (row.kind, row.author) == ("message", user)]
+            seen = max(read, one["joinedSeq"] - 1, *own, 0)
+            unread = [seq for seq, row in rows.items() if seq > seen and row.kind == "message"]
+            assert one["unread"] == len(unread), (
+                f"{user} has {one['unread']} unread of {conversation}, not {unread} behind {seen}"
+            )
 
 
 def check_view(

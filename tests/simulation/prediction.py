@@ -63,6 +63,10 @@ class Prediction:
     """By key; keys are unique."""
     texts: dict[str, tuple[str, int]] = field(default_factory=dict)
     """Where each text was seen."""
+    cursors: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    """By user, conversation and verb: the highest seq that was said to be delivered or read."""
+    summaries: dict[str, list[Frame]] = field(default_factory=dict)
+    """By user: the list of conversations at the end."""
     acknowledged: int = 0
     keys_expire: bool = False
     """Keys may be so old that the server does not know them any more, and says so."""
@@ -76,6 +80,19 @@ class Prediction:
         if kind == "message":
             other = self.texts.setdefault(row.content, place)
             assert other == place, f"{who} was shown {row.content!r} at {place} and at {other}"
+
+    def says(self, user: str, verb: str, conversation: str, seq: int) -> None:
+        """A device of `user` is about to say how far it has come."""
+        place = (user, conversation, verb)
+        self.cursors[place] = max(seq, self.cursors.get(place, 0))
+
+    def told_of(self, who: str, receipt: Frame) -> None:
+        """A device was told how far somebody has come: no further than he said."""
+        user, conversation = receipt["user"], receipt["conversation"]
+        read = self.cursors.get((user, conversation, "read"), 0)
+        delivered = max(read, self.cursors.get((user, conversation, "ack"), 0))
+        assert receipt.get("readSeq", 0) <= read, f"{who} got {receipt}; he read {read}"
+        assert receipt.get("deliveredSeq", 0) <= delivered, f"{who} got {receipt}, not {delivered}"
 
     def answered(self, sent: Sent, outcome: Outcome) -> None:
         """An attempt under the key of `sent`, with its payload, was answered."""

@@ -296,6 +296,7 @@ class Simulation:
         if device.view:
             conversation = list(device.view)[choice % len(device.view)]
             body = {"conversation": conversation, "seq": max(device.view[conversation])}
+            self.prediction.says(device.user, verb, conversation, body["seq"])
             self.request(device, verb, body, lambda _: None)
 
     def look(self, number: int, choice: int, back: int) -> None:
@@ -369,8 +370,16 @@ class Simulation:
     def read_histories(self) -> None:
         """Everybody reads what there is, so that the oracle knows what the server has."""
         for device in {device.user: device for device in self.devices}.values():
+            self.read_list(device)
             for conversation in dict.fromkeys(of for of, _ in self.prediction.rows):
                 self.read_page(device, conversation, 0)
+
+    def read_list(self, device: Device) -> None:
+        def done(outcome: Outcome) -> None:
+            assert outcome.body is not None, f"conversations got {outcome.error}"
+            self.prediction.summaries[device.user] = outcome.body.get("items", [])
+
+        self.request(device, "conversations", {"limit": 200}, done)
 
     def read_page(self, device: Device, conversation: str, after: int) -> None:
         body = {"conversation": conversation, "after": after, "limit": 200}

@@ -27,7 +27,7 @@ impl Engine {
         let Some(Some(owned)) = self.owned.get(partition as usize) else {
             return;
         };
-        let state = &owned.partition;
+        let (state, now_ms) = (&owned.partition, self.wall_ms);
         let who = Who {
             tenant: query.tenant.as_bytes(),
             user: &query.user,
@@ -53,7 +53,8 @@ impl Engine {
                         by_device,
                     }),
                 };
-                let found = state.catch_up(who, device, from, *rows as usize, *bytes as usize);
+                let found =
+                    state.catch_up(who, device, from, *rows as usize, *bytes as usize, now_ms);
                 let Ok(found) = found else {
                     return self.answer_unreadable(partition, origin);
                 };
@@ -86,7 +87,7 @@ impl Engine {
                     Origin::Here(Waiter::CatchUp { handle, partition }) => {
                         self.page(handle, partition, &page);
                     }
-                    Origin::Here(_) => {}
+                    Origin::Here(_) | Origin::Cursors => {}
                     Origin::Link { link, request } => {
                         self.reply_page(partition, link, request, &page);
                     }
@@ -103,7 +104,8 @@ impl Engine {
                     (None, Some(seq)) => Window::After(*seq),
                     (None, None) => Window::Latest,
                 };
-                match state.history(who, conversation, window, *limit as usize, ANSWER_BYTES) {
+                let limit = *limit as usize;
+                match state.history(who, conversation, window, limit, ANSWER_BYTES, now_ms) {
                     Ok(page) => {
                         let items: Vec<Row<'_>> = page.rows.iter().map(row).collect();
                         let body = ServerBody::History {
@@ -123,7 +125,7 @@ impl Engine {
                 after,
                 limit,
             } => {
-                let page = state.conversations(who, device, after, *limit as usize);
+                let page = state.conversations(who, device, after, *limit as usize, now_ms);
                 let Ok(page) = page else {
                     return self.answer_unreadable(partition, origin);
                 };
@@ -148,6 +150,21 @@ impl Engine {
                     more: page.more,
                 };
                 self.answer(partition, origin, body);
+            }
+            QueryKind::Receipts { conversation, seq } => {
+                match state.receipt_counts(who, conversation, *seq) {
+                    Ok(counts) => {
+                        let body = ServerBody::Receipts {
+                            conversation: Cow::Borrowed(conversation),
+                            seq: counts.seq,
+                            delivered: counts.delivered,
+                            read: counts.read,
+                            members: counts.members,
+                        };
+                        self.answer(partition, origin, body);
+                    }
+                    Err(refused) => self.answer_refused(partition, origin, refused),
+                }
             }
             QueryKind::Members {
                 conversation,

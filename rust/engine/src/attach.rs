@@ -7,7 +7,7 @@
 //! nothing that was committed after `p` can have passed this worker by. Otherwise the groups are
 //! routed now and one more page is asked for.
 
-use crate::connection::{Attach, Cursor, HeldRequest, NONE, Phase};
+use crate::connection::{Attach, Cursor, Held, HeldRequest, NONE, Phase};
 use crate::engine::Engine;
 use crate::origin::Waiter;
 use crate::query::{From, Page, Query, QueryKind};
@@ -33,11 +33,8 @@ pub struct Identity {
 }
 
 impl Engine {
-    /// Python accepted a connection's token: its session begins.
-    pub fn connected(&mut self, handle: Handle, identity: &Identity) {
-        let Some(mut held) = self.take_held(handle) else {
-            return;
-        };
+    /// A session begins, or a request that stands alone is served.
+    pub(crate) fn begin_session(&mut self, handle: Handle, mut held: Held, identity: &Identity) {
         let sync = match held.request {
             HeldRequest::Connect { sync } => sync,
             HeldRequest::Events { sync } => {
@@ -451,6 +448,7 @@ impl Engine {
 
     /// Takes a connection that ended out of everything that points to it.
     pub(crate) fn leave_all(&mut self, slot: u32) {
+        self.leave_seat(slot);
         let Some(connection) = self.io.connections.get_mut(slot) else {
             return;
         };

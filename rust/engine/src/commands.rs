@@ -1,7 +1,7 @@
 //! Builds the commands of `spec/log.proto` from what clients ask. A command is encoded once,
 //! here; link, inbox and log carry these bytes.
 
-use imfast_wire::frames::client::Send;
+use imfast_wire::frames::client::{Body, Send, write_edited_body};
 use imfast_wire::protobuf::{put_bytes, put_message, put_nested, put_number};
 
 /// Who acts, on what, under which key.
@@ -66,6 +66,67 @@ impl Actor<'_> {
 
     pub(crate) fn remove<S: AsRef<str>>(&self, users: &[S]) -> Vec<u8> {
         self.many(13, users)
+    }
+
+    pub(crate) fn role<S: AsRef<str>>(&self, users: &[S], role: &str) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.write(&mut out);
+        put_nested(&mut out, 20, |out| {
+            for user in users {
+                put_message(out, 1, user.as_ref().as_bytes());
+            }
+            put_bytes(out, 2, role.as_bytes());
+        });
+        out
+    }
+
+    pub(crate) fn mute<S: AsRef<str>>(&self, users: &[S]) -> Vec<u8> {
+        self.many(21, users)
+    }
+
+    pub(crate) fn unmute<S: AsRef<str>>(&self, users: &[S]) -> Vec<u8> {
+        self.many(22, users)
+    }
+
+    pub(crate) fn settings(&self, title: Option<&str>, open: Option<bool>) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.write(&mut out);
+        put_nested(&mut out, 23, |out| {
+            if let Some(title) = title {
+                put_message(out, 1, title.as_bytes());
+            }
+            if let Some(open) = open {
+                // Present also where it is false.
+                out.extend_from_slice(&[2 << 3, u8::from(open)]);
+            }
+        });
+        out
+    }
+
+    pub(crate) fn recall(&self, seq: u64) -> Vec<u8> {
+        self.change(17, seq, |_| {})
+    }
+
+    pub(crate) fn edit(&self, seq: u64, body: &Body<'_>) -> Vec<u8> {
+        self.change(18, seq, |out| write_edited_body(out, body))
+    }
+
+    pub(crate) fn react(&self, seq: u64, reaction: &str, remove: bool) -> Vec<u8> {
+        self.change(19, seq, |out| {
+            put_bytes(out, 14, reaction.as_bytes());
+            put_number(out, 15, u64::from(remove));
+        })
+    }
+
+    /// Something done to message `seq`; `content` are fields of the event that tells of it.
+    fn change(&self, field: u32, seq: u64, content: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.write(&mut out);
+        put_nested(&mut out, field, |out| {
+            put_number(out, 1, seq);
+            put_nested(out, 2, content);
+        });
+        out
     }
 
     fn many<S: AsRef<str>>(&self, field: u32, users: &[S]) -> Vec<u8> {

@@ -1,6 +1,7 @@
 //! What an engine is told at its start. Made by Python from the server's configuration.
 
 use crate::arrivals::Network;
+use crate::seats::DevicePolicy;
 use imfast_wire::frames::server::Limits;
 use imfast_wire::http::OriginPolicy;
 use imfast_wire::rate::Rate;
@@ -66,6 +67,11 @@ pub struct EngineConfig {
     /// Bytes of blocks that a partition's archive keeps in memory.
     pub archive_cache_bytes: u64,
     pub group_members_max: usize,
+    pub device_policy: DevicePolicy,
+    /// How often cursors are logged; a multiple of 250.
+    pub cursor_log_ms: u64,
+    /// In conversations of more members than this, senders are told nothing of their own accord.
+    pub receipt_members_max: usize,
     /// Length at which a segment of a log is followed by a new one.
     pub segment_bytes: u64,
     /// How long one tick works on fan-outs, in microseconds, and how many sockets of one group it
@@ -149,6 +155,9 @@ impl EngineConfig {
             archive_commands: 64,
             archive_cache_bytes: 1 << 20,
             group_members_max: 16,
+            device_policy: DevicePolicy::Any,
+            cursor_log_ms: 250,
+            receipt_members_max: 500,
             segment_bytes: 1 << 20,
             fan_out_slice_us: 1_000,
             fan_out_slice_sockets: 16,

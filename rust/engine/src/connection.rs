@@ -2,6 +2,7 @@
 //! list of groups: no buffers, no timers, no Python object.
 
 use crate::layer::{Layer, Stream};
+use crate::attach::Identity;
 use crate::query::Query;
 use crate::send_queue::SendQueue;
 use crate::system::Socket;
@@ -69,6 +70,8 @@ pub(crate) struct Connection {
     pub user: u32,
     /// What it has asked of late.
     pub asked: Bucket,
+    /// When the session took its seat, milliseconds since 1970; 0: it has none.
+    pub seated_ms: u64,
     /// When the token expires, in seconds since 1970; 0 without one.
     pub expires_s: u32,
     pub queue: Option<Box<SendQueue>>,
@@ -121,6 +124,8 @@ pub(crate) enum HeldRequest {
     Connect {
         sync: String,
     },
+    /// A connect or a stream of events, accepted, that waits for its seat.
+    Seat(Box<(Held, Identity)>),
     Refresh,
     /// The client's address is judged before anything that it says is served: its request, or what
     /// is still unread.
@@ -188,6 +193,7 @@ impl Connection {
             in_flight: 0,
             user: NONE,
             asked: Bucket::default(),
+            seated_ms: 0,
             expires_s: 0,
             queue: None,
             unparsed: Vec::new(),

@@ -16,6 +16,7 @@ impl Engine {
         let connections = self.io.connections.len() as u64;
         crash::note(Event::DrainBegun, self.now_ms, connections, 0);
         self.draining = true;
+        self.log_cursors();
         self.leaving = self.io.connections.iter().map(|(slot, _)| slot).collect();
     }
 

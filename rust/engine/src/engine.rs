@@ -20,6 +20,7 @@ use crate::links::Links;
 use crate::owner::Owned;
 use crate::peers::Peers;
 use crate::requests::Request;
+use crate::seats::Seats;
 use crate::slab::Handle;
 use crate::stats;
 use crate::system::{Clock, Completions, Ready, Source, System};
@@ -68,6 +69,7 @@ pub struct Engine {
     pub(crate) peers: Peers,
     pub(crate) groups: Groups,
     pub(crate) collapse: Collapse,
+    pub(crate) seats: Seats,
     pub(crate) routes: Arc<RouteTable>,
     pub(crate) route_writer: imfast_routes::RouteWriter,
     pub(crate) links: Links,
@@ -174,6 +176,7 @@ impl Engine {
             peers: Peers::default(),
             groups: Groups::new(config.coalesce),
             collapse: Collapse::default(),
+            seats: Seats::default(),
             route_writer: imfast_routes::RouteWriter::new(
                 Arc::clone(&routes),
                 config.worker.into(),
@@ -311,6 +314,7 @@ impl Engine {
         for slot in self.io.take_drained() {
             self.continue_catch_up(slot);
         }
+        self.tell_receipts();
         self.flush_links();
         self.bury();
         self.io.flush_dirty();

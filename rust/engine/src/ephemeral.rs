@@ -134,6 +134,17 @@ impl Collapse {
         }
         hasher.finish()
     }
+
+    /// The key of a notice, by its kind and the ids that it is about.
+    pub(crate) fn notice(&self, kind: u8, about: &[&str]) -> u64 {
+        let mut hasher = self.0.build_hasher();
+        hasher.write_u8(kind);
+        for part in about {
+            hasher.write_usize(part.len());
+            hasher.write(part.as_bytes());
+        }
+        hasher.finish()
+    }
 }
 
 /// An ephemeral message: of a connection here, or of an encoded send that a link brought.

@@ -176,6 +176,7 @@ impl Engine {
                 query,
             } => self.scatter(handle, frame, query),
             HeldRequest::Connect { .. }
+            | HeldRequest::Seat(_)
             | HeldRequest::Refresh
             | HeldRequest::Admission(_)
             | HeldRequest::Request(_)
@@ -275,6 +276,8 @@ impl Engine {
                 }
             }
             Waiter::Gather { handle, frame } => self.gathered(handle, frame, body),
+            Waiter::Seat { handle } => self.seat_answered(handle, &body),
+            Waiter::Nobody => {}
             // The owner could not serve a page: try again with the next timer.
             Waiter::CatchUp { handle, partition } => self.page_failed(handle, partition),
         }

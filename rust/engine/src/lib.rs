@@ -12,6 +12,7 @@ mod commands;
 mod config;
 mod connection;
 pub mod crash;
+mod cursors;
 mod delivery;
 mod dev_echo;
 mod drain;
@@ -32,6 +33,7 @@ mod links;
 mod metrics;
 #[cfg(all(feature = "micro", not(feature = "simulation")))]
 pub mod micro;
+mod notices;
 mod origin;
 mod outbox;
 mod owner;
@@ -42,6 +44,7 @@ mod recovery;
 mod requests;
 mod run;
 mod sealing;
+mod seats;
 mod send_queue;
 #[cfg(feature = "simulation")]
 mod simulation;
@@ -76,6 +79,7 @@ pub use outbox::OutboxPage;
 pub use owner::{Finished, FoldFault, is_lost};
 pub use recovery::{OpenError, OpenedPartition, Restored};
 pub use requests::{ControlVerb, Request};
+pub use seats::DevicePolicy;
 pub use slab::Handle;
 #[cfg(feature = "simulation")]
 pub use system::{LinkEnds, Port, World};

@@ -8,10 +8,11 @@ use crate::stats::Stats;
 use imfast_routes::METRICS_MAX;
 
 /// Present numbers, in the order in which they stand in shared memory.
-const GAUGES: [&str; 9] = [
+const GAUGES: [&str; 10] = [
     "connections",
     "users",
     "groups",
+    "seats",
     "links",
     "partitions",
     "inbox_bytes",
@@ -116,6 +117,7 @@ impl Engine {
             self.io.connections.len() as u64,
             self.users.len() as u64,
             self.groups.len() as u64,
+            self.seats.len() as u64,
             self.links.len() as u64,
             owned().count() as u64,
             owned().map(|owned| owned.inbox_bytes() as u64).sum(),

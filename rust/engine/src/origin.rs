@@ -11,16 +11,29 @@ pub(crate) enum Waiter {
         frame: u64,
         counted: bool,
     },
+    /// A connection that waits for its seat, or has it.
+    Seat {
+        handle: Handle,
+    },
+    Nobody,
     /// A session that catches up with one partition.
-    CatchUp { handle: Handle, partition: u16 },
+    CatchUp {
+        handle: Handle,
+        partition: u16,
+    },
     /// A client's request that every partition answers a part of.
-    Gather { handle: Handle, frame: u64 },
+    Gather {
+        handle: Handle,
+        frame: u64,
+    },
 }
 
 /// Somebody on this node who waits for an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {
     Here(Waiter),
+    /// Nobody: a command of the owner's own, which logs cursors.
+    Cursors,
     /// A request that came over a link.
     Link {
         link: Handle,

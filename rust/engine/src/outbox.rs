@@ -37,7 +37,9 @@ impl Engine {
         let Some(owned) = owned.filter(|owned| matches!(owned.storage, Storage::Serving(_))) else {
             return Ok(None);
         };
-        let page = owned.partition.deliveries_after(after, max_bytes)?;
+        let page = owned
+            .partition
+            .deliveries_after(after, max_bytes, self.wall_ms)?;
         let mut effects = Vec::new();
         for delivery in &page.deliveries {
             with_arrival(partition, delivery, |arrival| {

@@ -34,6 +34,10 @@ pub(crate) enum Storage {
 }
 
 /// A partition that this worker owns.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about a partition"
+)]
 pub(crate) struct Owned {
     pub(crate) epoch: u64,
     pub(crate) partition: Partition<Origin>,
@@ -49,6 +53,12 @@ pub(crate) struct Owned {
     /// state, and their catch-up pages wait, or they would get those rows twice.
     handing_out: bool,
     pages: Vec<(Query, Origin)>,
+    /// Cursors that wait for the commands before them, as queries do.
+    early: VecDeque<(u64, Vec<u8>, Origin)>,
+    /// The last attempt to log cursors failed.
+    pub(crate) cursors_failed: bool,
+    /// When senders are told next, in engine milliseconds.
+    pub(crate) receipts_at_ms: u64,
     in_flight: bool,
     /// When the batch in flight was given to the log.
     appended: Option<Instant>,
@@ -76,6 +86,9 @@ impl Owned {
             waiting: VecDeque::new(),
             handing_out: false,
             pages: Vec::new(),
+            early: VecDeque::new(),
+            cursors_failed: false,
+            receipts_at_ms: 0,
             in_flight: false,
             appended: None,
             archiving,
@@ -90,17 +103,24 @@ impl Owned {
             && matches!(self.storage, Storage::Serving(_))
     }
 
-    /// Nothing queued, nothing in flight.
+    /// Nothing queued, nothing in flight, and no cursor that could be logged.
     pub(crate) fn quiet(&self) -> bool {
-        !self.in_flight && self.inbox.is_empty()
+        let cursors = self.partition.cursors_waiting() > 0 && !self.cursors_failed;
+        let logs = matches!(self.storage, Storage::Serving(_));
+        !self.in_flight && self.inbox.is_empty() && !(cursors && logs)
     }
 
     pub(crate) fn inbox_bytes(&self) -> usize {
         self.inbox_bytes
     }
 
-    fn settled(&self) -> bool {
+    pub(crate) fn settled(&self) -> bool {
         self.enqueued == self.finished
+    }
+
+    /// Puts a cursor aside until the commands that came before it have an outcome.
+    pub(crate) fn await_outcomes(&mut self, command: Vec<u8>, origin: Origin) {
+        self.early.push_back((self.enqueued, command, origin));
     }
 }
 
@@ -308,11 +328,11 @@ impl Engine {
     /// # Errors
     /// The fold panicked.
     pub fn deliver(&mut self, partition: u16, keys: KeyWindow) -> Result<(), FoldFault> {
-        let budget = self.archive_budget();
+        let (budget, now_ms) = (self.archive_budget(), self.wall_ms);
         let Some(Some(owned)) = self.owned.get_mut(partition as usize) else {
             return Ok(());
         };
-        let Some(committed) = contained(|| owned.partition.commit()) else {
+        let Some(committed) = contained(|| owned.partition.commit_at(now_ms)) else {
             return Err(self.fold_panicked());
         };
         owned.in_flight = false;
@@ -369,7 +389,8 @@ impl Engine {
         let queued = owned.inbox.into_iter().map(|incoming| incoming.origin);
         let asked = owned.waiting.into_iter().map(|(_, _, origin)| origin);
         let pages = owned.pages.into_iter().map(|(_, origin)| origin);
-        for origin in queued.chain(asked).chain(pages) {
+        let early = owned.early.into_iter().map(|(_, _, origin)| origin);
+        for origin in queued.chain(asked).chain(pages).chain(early) {
             self.unavailable(partition, origin);
         }
     }
@@ -404,6 +425,17 @@ impl Engine {
     }
 
     fn serve_waiting(&mut self, partition: u16) {
+        while let Some(Some(owned)) = self.owned.get_mut(partition as usize)
+            && owned
+                .early
+                .front()
+                .is_some_and(|(after, ..)| *after <= owned.finished)
+            && let Some((_, command, origin)) = owned.early.pop_front()
+        {
+            let noted = owned.partition.note_cursor(&command);
+            let body = noted.map_or_else(refusal, |_| ServerBody::Acked);
+            self.answer(partition, origin, body);
+        }
         while let Some(Some(owned)) = self.owned.get_mut(partition as usize) {
             let Some((after, ..)) = owned.waiting.front() else {
                 break;
@@ -487,6 +519,10 @@ impl Engine {
     pub(crate) fn answer(&mut self, partition: u16, origin: Origin, body: ServerBody<'_>) {
         match origin {
             Origin::Here(waiter) => self.answered(waiter, body),
+            Origin::Cursors => {
+                let failed = matches!(body, ServerBody::Error { .. });
+                self.cursors_answered(partition, failed);
+            }
             Origin::Link { link, request } => self.reply(partition, link, request, &body),
         }
     }
@@ -562,6 +598,11 @@ pub(crate) fn refusal(refused: Refused) -> ServerBody<'static> {
         Refused::NotAMember | Refused::WrongConversation | Refused::WrongPartition => {
             (&codes::NOT_A_MEMBER, "")
         }
+        Refused::NoSuchMessage => (
+            &codes::INVALID_ARGUMENT,
+            "seq: no such message, or nothing is left of it",
+        ),
+        Refused::Unreadable => (&codes::INTERNAL, ""),
         Refused::Conflict => (&codes::KEY_CONFLICT, ""),
         Refused::KeyExpired => (&codes::KEY_EXPIRED, ""),
         Refused::TooLarge => (&codes::BODY_TOO_LARGE, ""),

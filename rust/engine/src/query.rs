@@ -29,6 +29,8 @@ pub(crate) enum QueryKind {
         after: String,
         limit: u32,
     },
+    /// How many have a message.
+    Receipts { conversation: String, seq: u64 },
     /// The next rows of a catch-up. `from` is opaque: what an earlier page called `next`.
     CatchUp {
         device: String,
@@ -70,6 +72,7 @@ impl Query {
                 after,
                 limit,
             } => (3, conversation.as_str(), after.as_str(), 0, 0, *limit),
+            QueryKind::Receipts { conversation, seq } => (5, conversation.as_str(), "", *seq, 0, 0),
             QueryKind::CatchUp {
                 device,
                 from,
@@ -130,6 +133,10 @@ impl Query {
                 from: from.to_owned(),
                 rows: limit,
                 bytes: a as u32,
+            },
+            5 => QueryKind::Receipts {
+                conversation: text,
+                seq: a,
             },
             _ => return Err(Malformed::Tag { offset: 0 }),
         };
@@ -264,6 +271,10 @@ mod tests {
                 conversation: "g.b".into(),
                 after: String::new(),
                 limit: 9,
+            },
+            QueryKind::Receipts {
+                conversation: "g.b".into(),
+                seq: 7,
             },
             QueryKind::CatchUp {
                 device: "web".into(),

@@ -314,7 +314,9 @@ impl Engine {
             if self.io.connections.is_empty() {
                 break;
             }
-            let page = owned.partition.deliveries_after(from, 1 << 20);
+            let page = owned
+                .partition
+                .deliveries_after(from, 1 << 20, self.wall_ms);
             let page = page.map_err(OpenError::Archive)?;
             missed.extend(page.deliveries);
             from = page.through;

@@ -25,6 +25,8 @@ pub(crate) struct Stats {
     pub ephemeral_replaced: u64,
     /// Ephemeral messages for which a slow connection's queue had no room.
     pub ephemeral_dropped: u64,
+    /// Receipts and changes of presence handed to connections.
+    pub notices: u64,
     /// Connections dropped because they were silent.
     pub timed_out: u64,
     /// Commands folded into batches here.
@@ -62,7 +64,7 @@ impl Stats {
     }
 
     /// Names and values.
-    pub(crate) fn fields(&self) -> [(&'static str, u64); 21] {
+    pub(crate) fn fields(&self) -> [(&'static str, u64); 22] {
         [
             ("accepted", self.accepted),
             ("frames_received", self.frames_received),
@@ -73,6 +75,7 @@ impl Stats {
             ("slow_consumers", self.slow_consumers),
             ("ephemeral_replaced", self.ephemeral_replaced),
             ("ephemeral_dropped", self.ephemeral_dropped),
+            ("notices", self.notices),
             ("timed_out", self.timed_out),
             ("commands", self.commands),
             ("commits", self.commits),

@@ -92,6 +92,9 @@ impl Engine {
         let before = self.pace.quarters;
         let passed = if self.pace.slow { TICKS_PER_SECOND } else { 1 };
         self.pace.quarters += passed;
+        if self.draining || is_due(before, passed, self.config.cursor_log_ms) {
+            self.log_cursors();
+        }
         if is_due(before, passed, self.config.checkpoint_ms) {
             self.send_checkpoints();
         }
@@ -100,6 +103,7 @@ impl Engine {
             self.expire();
             self.nurse_catch_ups();
             self.give_up_waiting();
+            self.give_up_fencing();
         }
         self.show_metrics();
         self.slow_down();

@@ -4,7 +4,8 @@ use crate::commands::Actor;
 use crate::connection::{Held, HeldRequest, Phase};
 use crate::engine::Engine;
 use crate::input::Flow;
-use crate::origin::Waiter;
+use crate::links::Kind;
+use crate::origin::{Origin, Waiter};
 use crate::query::{Query, QueryKind};
 use crate::requests::{ControlVerb, Request};
 use crate::slab::Handle;
@@ -131,8 +132,38 @@ impl Engine {
                 };
                 self.hold_query(handle, id, "conversations", String::new(), kind)
             }
+            Verb::Receipts { conversation, seq } => {
+                let conversation = conversation.into_owned();
+                let kind = QueryKind::Receipts {
+                    conversation: conversation.clone(),
+                    seq,
+                };
+                self.hold_query(handle, id, "receipts", conversation, kind)
+            }
+            Verb::Recall {
+                conversation,
+                seq,
+                key,
+            } => self.change(handle, id, (&conversation, &key), |actor| actor.recall(seq)),
+            Verb::Edit {
+                conversation,
+                seq,
+                key,
+                body,
+            } => self.change(handle, id, (&conversation, &key), |actor| {
+                actor.edit(seq, &body)
+            }),
+            Verb::React {
+                conversation,
+                seq,
+                key,
+                reaction,
+                remove,
+            } => self.change(handle, id, (&conversation, &key), |actor| {
+                actor.react(seq, &reaction, remove)
+            }),
             Verb::Group(group) => self.group(handle, id, &group),
-            Verb::Connect { .. } | Verb::Unknown => {
+            Verb::Connect { .. } | Verb::Presence(_) | Verb::Unknown => {
                 self.refused(handle, id, &codes::UNSUPPORTED, "")
             }
         }
@@ -157,6 +188,39 @@ impl Engine {
         };
         let command = command(&actor, device);
         let partition = id::partition_of(&tenant, conversation, self.partitions());
+        let waiter = self.client_waiter(handle, frame);
+        if self.owns(partition) {
+            self.take_cursor(partition, command, Origin::Here(waiter));
+        } else {
+            self.request(partition, Kind::Cursor, command, waiter);
+        }
+        Flow::Next
+    }
+
+    /// Submits what is done to a message that stands, as `command` encodes it.
+    fn change(
+        &mut self,
+        handle: Handle,
+        frame: u64,
+        (conversation, key): (&str, &str),
+        command: impl FnOnce(&Actor<'_>) -> Vec<u8>,
+    ) -> Flow {
+        let (tenant, user) = self.identity(handle.slot);
+        let partition = id::partition_of(&tenant, conversation, self.partitions());
+        // As a send's: what may be replayed over a link has to be recognised.
+        let made;
+        let key = if key.is_empty() && !self.owns(partition) {
+            made = self.fresh_key();
+            &made[..]
+        } else {
+            key.as_bytes()
+        };
+        let command = command(&Actor {
+            tenant: &tenant,
+            user: &user,
+            key,
+            conversation,
+        });
         let waiter = self.client_waiter(handle, frame);
         self.submit(partition, command, waiter);
         Flow::Next
@@ -183,6 +247,10 @@ impl Engine {
             Group::Leave { key, .. } => ("leave", key, &[]),
             Group::Add { key, users, .. } => ("add", key, users),
             Group::Remove { key, users, .. } => ("remove", key, users),
+            Group::Role { key, users, .. } => ("role", key, users),
+            Group::Mute { key, users, .. } => ("mute", key, users),
+            Group::Unmute { key, users, .. } => ("unmute", key, users),
+            Group::Settings { key, .. } => ("settings", key, &[]),
         };
         let made;
         let key = if given.is_empty() {
@@ -198,7 +266,11 @@ impl Engine {
             | Group::Join { conversation, .. }
             | Group::Leave { conversation, .. }
             | Group::Add { conversation, .. }
-            | Group::Remove { conversation, .. } => conversation.clone().into_owned(),
+            | Group::Remove { conversation, .. }
+            | Group::Role { conversation, .. }
+            | Group::Mute { conversation, .. }
+            | Group::Unmute { conversation, .. }
+            | Group::Settings { conversation, .. } => conversation.clone().into_owned(),
         };
         let actor = Actor {
             tenant: &tenant,
@@ -212,6 +284,10 @@ impl Engine {
             Group::Leave { .. } => actor.leave(),
             Group::Add { .. } => actor.add(users),
             Group::Remove { .. } => actor.remove(users),
+            Group::Role { role, .. } => actor.role(users, role),
+            Group::Mute { .. } => actor.mute(users),
+            Group::Unmute { .. } => actor.unmute(users),
+            Group::Settings { title, open, .. } => actor.settings(title.as_deref(), *open),
             // A question, answered above.
             Group::Members { .. } => return Flow::Next,
         };

@@ -1,6 +1,6 @@
 //! One conversation: its rows by number, its members.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::members::Members;
@@ -43,6 +43,32 @@ pub(crate) enum Shape {
     },
 }
 
+/// What became of a row since it was numbered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Alteration {
+    /// Its content is gone.
+    Erased,
+    /// The body is that of the event with this number.
+    Edited(u64),
+}
+
+impl Alteration {
+    /// As archives hold it.
+    pub(crate) fn number(self) -> u64 {
+        match self {
+            Self::Erased => 0,
+            Self::Edited(seq) => seq,
+        }
+    }
+
+    pub(crate) fn from_number(number: u64) -> Self {
+        match number {
+            0 => Self::Erased,
+            seq => Self::Edited(seq),
+        }
+    }
+}
+
 /// A conversation, which exists for queries as soon as it has a row.
 #[derive(Debug)]
 pub(crate) struct Conversation {
@@ -55,6 +81,12 @@ pub(crate) struct Conversation {
     rows: VecDeque<Row>,
     /// Rows that the batch in flight adds.
     pub(crate) staged: u32,
+    /// Rows that are shown otherwise than they were stored, by number; most conversations have none.
+    #[expect(
+        clippy::box_collection,
+        reason = "8 bytes instead of 24 in each of a million conversations"
+    )]
+    alterations: Option<Box<BTreeMap<u64, Alteration>>>,
 }
 
 impl Conversation {
@@ -66,7 +98,25 @@ impl Conversation {
             before: Head::default(),
             rows: VecDeque::new(),
             staged: 0,
+            alterations: None,
         }
+    }
+
+    pub(crate) fn alteration_of(&self, seq: u64) -> Option<Alteration> {
+        self.alterations.as_ref()?.get(&seq).copied()
+    }
+
+    pub(crate) fn set_alteration(&mut self, seq: u64, how: Alteration) {
+        self.alterations.get_or_insert_default().insert(seq, how);
+    }
+
+    /// Every alteration, by number.
+    pub(crate) fn alterations(&self) -> impl Iterator<Item = (u64, Alteration)> {
+        let alterations = self
+            .alterations
+            .iter()
+            .flat_map(|alterations| alterations.iter());
+        alterations.map(|(seq, how)| (*seq, *how))
     }
 
     /// Sets the head of a conversation whose rows are all in the archive.

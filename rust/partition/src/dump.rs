@@ -41,6 +41,7 @@ fn write(state: &State, out: &mut String) -> core::fmt::Result {
     let mut acks: Vec<_> = state.acks.iter().collect();
     acks.sort_unstable();
     writeln!(out, "acks {acks:?}")?;
+    writeln!(out, "first expiry {}", state.first_expiry_ms)?;
     writeln!(out, "keys {:?}", state.command_keys.sorted())
 }
 
@@ -56,9 +57,12 @@ fn write_conversation(state: &State, index: u32, out: &mut String) -> core::fmt:
     for member in entry.members.all() {
         writeln!(out, " {} {member:?}", state.user_name(member.user))?;
     }
+    for (seq, how) in entry.alterations() {
+        writeln!(out, " {seq} {how:?}")?;
+    }
     let mut written = Ok(());
     let read = state
-        .rows(index)
+        .rows(index, 0)
         .ascending(1..entry.head() + 1, &mut |seq, row| {
             written = writeln!(out, " {seq} {row:?}");
             written.is_ok()

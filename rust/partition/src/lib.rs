@@ -17,6 +17,7 @@ mod command;
 mod command_keys;
 mod config;
 mod conversation;
+mod cursors;
 mod dump;
 mod fold;
 mod gather;
@@ -26,6 +27,7 @@ mod members;
 mod outcome;
 mod partition;
 mod query;
+mod receipts;
 pub mod record;
 mod restore;
 mod rows;
@@ -34,6 +36,7 @@ mod state_keys;
 
 pub use command::Command;
 pub use config::{FOLD_VERSION, Limits, PartitionConfig};
+pub use cursors::Noted;
 pub use members::Role;
 pub use outcome::{
     Audience, Change, Committed, Delivery, DeliveryPage, Disagreement, Incoming, LogBatch, Outcome,
@@ -44,5 +47,6 @@ pub use query::{
     CatchUpFrom, CatchUpRow, ConversationKind, ConversationsPage, Cursor, EphemeralTarget,
     HistoryPage, HistoryRow, MemberInfo, MembersPage, Page, QueryError, Summary, Who, Window,
 };
+pub use receipts::{Receipt, ReceiptCounts};
 pub use record::{RECORD_BYTES, Record};
 pub use restore::RestoreError;

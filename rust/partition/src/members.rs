@@ -17,6 +17,13 @@ pub enum Role {
 }
 
 impl Role {
+    /// The role of a name on the wire.
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        [Self::Member, Self::Admin, Self::Owner]
+            .into_iter()
+            .find(|role| role.name() == name)
+    }
+
     /// Whether this role adds and removes members.
     pub fn may_manage(self) -> bool {
         self >= Self::Admin
@@ -38,6 +45,8 @@ pub(crate) struct Member {
     pub(crate) user: u32,
     /// Meaningful only while the member is in.
     pub(crate) role: Role,
+    /// May not write; it outlasts leaving and coming back.
+    pub(crate) muted: bool,
     /// First number seen, of the present or else the last stay.
     pub(crate) joined: u64,
     /// First number not seen any more, or [`STILL_IN`]. The event of leaving is still seen.
@@ -57,6 +66,7 @@ impl Member {
         Self {
             user,
             role,
+            muted: false,
             joined,
             left: STILL_IN,
             last_send: 0,
@@ -66,9 +76,14 @@ impl Member {
     }
 
     /// A member with every stay, oldest first; none without a stay.
-    pub(crate) fn restored(user: u32, role: Role, mut stays: Vec<(u64, u64)>) -> Option<Self> {
+    pub(crate) fn restored(
+        user: u32,
+        (role, muted): (Role, bool),
+        mut stays: Vec<(u64, u64)>,
+    ) -> Option<Self> {
         let (joined, left) = stays.pop()?;
         Some(Self {
+            muted,
             left,
             earlier: (!stays.is_empty()).then(|| Box::new(stays)),
             ..Self::new(user, role, joined)

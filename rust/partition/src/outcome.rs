@@ -37,12 +37,12 @@ pub enum Outcome {
         time_ms: u64,
         duplicate: bool,
     },
-    /// A create, join, leave, add or remove. `seq` is the event's, or the head where nothing changed.
+    /// A change of a group. `seq` is the event's, or the head where nothing changed.
     Group {
         conversation: Arc<str>,
         seq: u64,
     },
-    /// An ack or read.
+    /// An ack or read, or many of them.
     Acked,
     Refused(Refused),
 }
@@ -66,6 +66,10 @@ pub enum Refused {
     KeyExpired,
     /// Content, title or list of users above its limit.
     TooLarge,
+    /// There is no such message, or nothing is left of it.
+    NoSuchMessage,
+    /// What is asked about cannot be read now.
+    Unreadable,
     /// The group would get more members than it may have.
     GroupFull,
     /// The group's members are above its rate.
@@ -83,6 +87,8 @@ impl fmt::Display for Refused {
             Self::Conflict => "key was used with another payload",
             Self::KeyExpired => "key is as old as forgotten ones",
             Self::TooLarge => "content, title or list above its limit",
+            Self::NoSuchMessage => "no such message",
+            Self::Unreadable => "the message cannot be read",
             Self::GroupFull => "group is full",
             Self::RateLimited { .. } => "too many messages to the group",
         })

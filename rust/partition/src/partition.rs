@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use crate::archive::{Archive, Chunk};
 use crate::config::PartitionConfig;
+use crate::cursors::LazyCursors;
 use crate::fold::{Fold, Phase};
 use crate::outcome::{Committed, Disagreement, Incoming, LogBatch, ReplayError};
+use crate::receipts::Moved;
 use crate::record;
 use crate::restore::{RestoreError, restore};
 use crate::state_keys as keys;
@@ -21,6 +23,10 @@ pub struct Partition<O> {
     pub(crate) fold: Fold,
     /// Origins of the batch in flight, one for each command.
     origins: Vec<O>,
+    /// Cursors that the log does not have yet.
+    pub(crate) cursors: LazyCursors,
+    /// Cursors of which senders are to be told.
+    pub(crate) moved: Moved,
 }
 
 impl<O> Partition<O> {
@@ -32,6 +38,8 @@ impl<O> Partition<O> {
         Self {
             fold: Fold::new(config),
             origins: Vec::new(),
+            cursors: LazyCursors::default(),
+            moved: Moved::default(),
         }
     }
 
@@ -107,6 +115,9 @@ impl<O> Partition<O> {
         state
             .gather
             .number(keys::expired(), state.keys_expired_until_ms);
+        state
+            .gather
+            .number(keys::first_expiry(), state.first_expiry_ms);
         state
             .gather
             .take(state.position, state.last_message_id, keys_from)
@@ -206,12 +217,23 @@ impl<O> Partition<O> {
     /// # Panics
     /// If no finished batch is in flight.
     pub fn commit(&mut self) -> Committed<O> {
+        self.commit_at(0)
+    }
+
+    /// As [`Self::commit`]; messages whose life has ended by `now_ms`, milliseconds since 1970, are
+    /// delivered as tombstones.
+    ///
+    /// # Panics
+    /// If no finished batch is in flight.
+    pub fn commit_at(&mut self, now_ms: u64) -> Committed<O> {
         let (outcomes, rows) = self.fold.commit();
         debug_assert_eq!(outcomes.len(), self.origins.len());
         let outcomes = self.origins.drain(..).zip(outcomes).collect();
         let places = &self.fold.state.places;
         let added = places.range(places.len() - rows..);
-        let deliveries = added.filter_map(|&place| self.delivery(place)).collect();
+        let deliveries = added
+            .filter_map(|&place| self.delivery(place, now_ms))
+            .collect();
         Committed {
             outcomes,
             deliveries,

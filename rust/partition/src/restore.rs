@@ -8,7 +8,7 @@ use imfast_faults::{Fault, on};
 
 use crate::archive::{Archive, StateKey};
 use crate::config::PartitionConfig;
-use crate::conversation::{Conversation, Shape};
+use crate::conversation::{Alteration, Conversation, Shape};
 use crate::gather::Gather;
 use crate::state::{AckKey, Device, State};
 use crate::state_keys::{self as keys, Fields, tag};
@@ -52,6 +52,10 @@ pub(crate) fn restore(
     archive: Arc<dyn Archive>,
 ) -> Result<(), RestoreError> {
     let reached = archive.reached();
+    if reached.position > 0 {
+        // An archive of an earlier version does not say: every row is looked at.
+        state.first_expiry_ms = 0;
+    }
     let layout = keys::layout_value(config, &state.hashes);
     let (mut known, mut dated, mut fault) = (false, false, None);
     let take = &mut |key: StateKey, value: &[u8]| {
@@ -86,6 +90,7 @@ pub(crate) fn restore(
         }
     }
     state.position = reached.position;
+    state.time_ms = reached.time_ms;
     state.evicted = reached.position;
     state.last_message_id = reached.message_id;
     state.gather = Gather::new(archive, reached);
@@ -187,6 +192,16 @@ impl State {
                 let (key, first) = fields.command()?;
                 let position = u64::from(a) << 32 | u64::from(b);
                 self.command_keys.insert(key, first, position);
+                Some(())
+            }
+            tag::ALTERED => {
+                let number = fields.only()?;
+                self.known_conversation(a)?
+                    .set_alteration(u64::from(b), Alteration::from_number(number));
+                Some(())
+            }
+            tag::FIRST_EXPIRY => {
+                self.first_expiry_ms = fields.only()?;
                 Some(())
             }
             tag::EXPIRED => {

@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 use crate::archive::ArchivedRow;
 use crate::command_keys::CommandKeys;
 use crate::config::Limits;
-use crate::conversation::Conversation;
+use crate::conversation::{Alteration, Conversation};
 use crate::gather::Gather;
 use crate::hash::Hashes;
 use crate::interner::Interner;
@@ -97,6 +97,10 @@ pub(crate) struct State {
     pub(crate) command_keys: CommandKeys,
     /// The latest time that a forgotten idempotency key said it was made, milliseconds since 1970.
     pub(crate) keys_expired_until_ms: u64,
+    /// The latest time of a batch with a command, milliseconds since 1970.
+    pub(crate) time_ms: u64,
+    /// When the first message with an end expires, or did; milliseconds since 1970.
+    pub(crate) first_expiry_ms: u64,
     /// The last committed position, 0 before the first.
     pub(crate) position: u64,
     /// Rows in memory, by position.
@@ -123,6 +127,8 @@ impl State {
             acks: HashMap::new(),
             command_keys: CommandKeys::default(),
             keys_expired_until_ms: 0,
+            time_ms: 0,
+            first_expiry_ms: u64::MAX,
             position: 0,
             places: VecDeque::new(),
             evicted: 0,
@@ -298,6 +304,25 @@ impl State {
                 .number(keys::ack(user, device, conversation), acked);
             self.gather
                 .number(keys::device_latest(user, device), position);
+        }
+    }
+
+    /// A device's cursor that is logged.
+    pub(crate) fn ack_of(&self, user: u32, device: u32, conversation: u32) -> Option<u64> {
+        let key = AckKey {
+            user,
+            device,
+            conversation,
+        };
+        self.acks.get(&key).copied()
+    }
+
+    /// Sets how a row is shown from here on.
+    pub(crate) fn alter_row(&mut self, conversation: u32, seq: u64, how: Alteration) {
+        self.conversation_mut(conversation).set_alteration(seq, how);
+        if self.gather.is_on() {
+            self.gather
+                .number(keys::altered(conversation, seq), how.number());
         }
     }
 

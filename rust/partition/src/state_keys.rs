@@ -42,10 +42,22 @@ pub(crate) mod tag {
     pub(crate) const COMMAND: u8 = 12;
     /// () → the latest time of a forgotten idempotency key.
     pub(crate) const EXPIRED: u8 = 13;
+    /// (conversation, seq) → how the row is shown.
+    pub(crate) const ALTERED: u8 = 14;
+    /// () → when the first message expires, or did.
+    pub(crate) const FIRST_EXPIRY: u8 = 15;
 }
 
 pub(crate) fn expired() -> StateKey {
     StateKey::new(tag::EXPIRED, 0, 0, 0)
+}
+
+pub(crate) fn first_expiry() -> StateKey {
+    StateKey::new(tag::FIRST_EXPIRY, 0, 0, 0)
+}
+
+pub(crate) fn altered(conversation: u32, seq: u64) -> StateKey {
+    StateKey::new(tag::ALTERED, conversation, seq as u32, 0)
 }
 
 pub(crate) fn tenant(index: u32) -> StateKey {
@@ -154,7 +166,7 @@ pub(crate) fn head_value(head: Head) -> Box<[u8]> {
 pub(crate) fn member_value(member: &Member) -> Box<[u8]> {
     let mut out = Vec::with_capacity(21);
     out.extend_from_slice(&member.user.to_le_bytes());
-    out.push(member.role as u8);
+    out.push(member.role as u8 | u8::from(member.muted) << 7);
     for (joined, left) in member.stays() {
         out.extend_from_slice(&joined.to_le_bytes());
         out.extend_from_slice(&left.to_le_bytes());
@@ -251,7 +263,8 @@ impl<'a> Fields<'a> {
 
     pub(crate) fn member(&mut self) -> Option<Member> {
         let user = self.short()?;
-        let role = match self.byte()? {
+        let byte = self.byte()?;
+        let role = match byte & 0x7f {
             0 => Role::Member,
             1 => Role::Admin,
             2 => Role::Owner,
@@ -261,7 +274,7 @@ impl<'a> Fields<'a> {
         while !self.is_empty() {
             stays.push((self.long()?, self.long()?));
         }
-        Member::restored(user, role, stays)
+        Member::restored(user, (role, byte & 0x80 != 0), stays)
     }
 
     pub(crate) fn command(&mut self) -> Option<(KeyHash, FirstResult)> {

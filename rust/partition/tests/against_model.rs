@@ -78,7 +78,7 @@ fn catch_up(
         let user = name(user);
         let page: Page = owner
             .partition
-            .catch_up(who(&user), device, from, *max_rows, *max_bytes)
+            .catch_up(who(&user), device, from, *max_rows, *max_bytes, 0)
             .expect("readable");
         assert_eq!(page.through, owner.partition.position());
         assert!(page.rows.len() <= *max_rows && (page.complete || !page.rows.is_empty()));
@@ -119,7 +119,7 @@ fn check_lists(owner: &Owner, model: &Model) {
         let name_of_user = name(user);
         let page = owner
             .partition
-            .conversations(who(&name_of_user), "d0", "", 1_000)
+            .conversations(who(&name_of_user), "d0", "", 1_000, 0)
             .expect("readable");
         let listed: BTreeMap<_, _> = page
             .items
@@ -284,7 +284,7 @@ proptest! {
                 let page = |window, (limit, max_bytes)| {
                     let page = owner
                         .partition
-                        .history(who(&user), &place.id(), window, limit, max_bytes)
+                        .history(who(&user), &place.id(), window, limit, max_bytes, 0)
                         .expect("was in");
                     (page.rows.iter().map(|row| row.seq).collect::<Vec<_>>(), page.more)
                 };

@@ -76,7 +76,7 @@ fn compare_lists(whole: &Owner, tiered: &Owner, limit: usize) {
             let list = |owner: &Owner| {
                 owner
                     .partition
-                    .conversations(who(&user), "d1", &after, limit)
+                    .conversations(who(&user), "d1", &after, limit, 0)
                     .expect("readable")
             };
             let page = list(whole);
@@ -103,7 +103,7 @@ fn compare_histories(whole: &Owner, tiered: &Owner, limit: usize, max_bytes: usi
                 let page = |owner: &Owner| {
                     owner
                         .partition
-                        .history(who(&user), &id, window, limit, max_bytes)
+                        .history(who(&user), &id, window, limit, max_bytes, 0)
                         .map_err(|error| error.to_string())
                 };
                 assert_eq!(page(tiered), page(whole), "{id} {user} {window:?}");
@@ -121,7 +121,7 @@ fn compare_catch_ups(whole: &Owner, tiered: &Owner, from: u64, sizes: (usize, us
                 let page = |owner: &Owner| {
                     let state = &owner.partition;
                     state
-                        .catch_up(who(&user), device, from, sizes.0, sizes.1)
+                        .catch_up(who(&user), device, from, sizes.0, sizes.1, 0)
                         .expect("readable")
                 };
                 let expected = page(whole);
@@ -141,7 +141,7 @@ fn compare_deliveries(whole: &Owner, tiered: &Owner, from: u64, max_bytes: usize
         let page = |owner: &Owner| {
             owner
                 .partition
-                .deliveries_after(position, max_bytes)
+                .deliveries_after(position, max_bytes, 0)
                 .expect("readable")
         };
         let expected = page(whole);

@@ -60,7 +60,7 @@ fn creator_owns_the_group_and_everybody_named_is_in_once() {
     assert_eq!((&change.joined, change.told().count()), (&both, 2));
     let summary = &owner
         .partition
-        .conversations(who("bob"), "", "", 1)
+        .conversations(who("bob"), "", "", 1, 0)
         .expect("readable")
         .items[0];
     assert_eq!(
@@ -286,7 +286,7 @@ fn stay_shows_its_join_and_its_leave_and_nothing_outside() {
     assert!(
         owner
             .partition
-            .conversations(who("dan"), "", "", 10)
+            .conversations(who("dan"), "", "", 10, 0)
             .expect("readable")
             .items
             .is_empty()
@@ -350,7 +350,7 @@ fn batch_in_flight_is_not_seen_by_queries() {
         assert_eq!(
             owner
                 .partition
-                .conversations(who("bob"), "", "", 9)
+                .conversations(who("bob"), "", "", 9, 0)
                 .expect("readable")
                 .items
                 .len(),
@@ -366,7 +366,7 @@ fn batch_in_flight_is_not_seen_by_queries() {
     assert_eq!(
         owner
             .partition
-            .conversations(who("carol"), "", "", 9)
+            .conversations(who("carol"), "", "", 9, 0)
             .expect("readable")
             .items
             .len(),

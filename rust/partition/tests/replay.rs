@@ -236,7 +236,7 @@ fn deliveries_are_the_same_at_commit_and_from_memory() {
             loop {
                 let page = reopened
                     .partition
-                    .deliveries_after(at, max_bytes)
+                    .deliveries_after(at, max_bytes, 0)
                     .expect("readable");
                 assert!(
                     page.deliveries
@@ -275,7 +275,7 @@ fn device_that_acknowledged_longest_ago_gives_way() {
     let missed = |device: &str| {
         let page = owner
             .partition
-            .catch_up(who("bob"), device, CatchUpFrom::Device, 9, 999)
+            .catch_up(who("bob"), device, CatchUpFrom::Device, 9, 999, 0)
             .expect("readable");
         page.rows
             .iter()
@@ -296,7 +296,7 @@ fn catch_up_of_nobody_is_complete_and_empty() {
     owner.one(tell("alice", "", "bob", "1"));
     let page = owner
         .partition
-        .catch_up(who("eve"), "d", CatchUpFrom::Position(0), 9, 999)
+        .catch_up(who("eve"), "d", CatchUpFrom::Position(0), 9, 999, 0)
         .expect("readable");
     assert!(page.rows.is_empty() && page.complete);
     assert_eq!(

@@ -24,7 +24,7 @@ fn first_send_creates_the_direct_conversation_for_both() {
     assert_eq!(owner.seen("bob", &id), Ok(both));
     let listed = owner
         .partition
-        .conversations(who("bob"), "", "", 10)
+        .conversations(who("bob"), "", "", 10, 0)
         .expect("readable");
     assert_eq!(listed.items[0].peer.as_deref(), Some("alice"));
 }
@@ -284,7 +284,7 @@ fn cursors_rise_only_and_stop_at_the_head() {
     let cursors = |owner: &Owner| {
         let page = owner
             .partition
-            .conversations(who("bob"), "phone", "", 10)
+            .conversations(who("bob"), "phone", "", 10, 0)
             .expect("readable");
         (
             page.items[0].acked_seq,
@@ -316,7 +316,7 @@ fn own_send_counts_as_read() {
     let unread = |user: &str| {
         owner
             .partition
-            .conversations(who(user), "", "", 1)
+            .conversations(who(user), "", "", 1, 0)
             .expect("readable")
             .items[0]
             .unread

@@ -1,6 +1,6 @@
 //! The engine's options as Python gives them: one mapping, see `EngineOptions` in the stub.
 
-use imfast_engine::{Coalesce, EngineConfig, Network, Rates};
+use imfast_engine::{Coalesce, DevicePolicy, EngineConfig, Network, Rates};
 use imfast_wire::frames::server::Limits;
 use imfast_wire::http::OriginPolicy;
 use imfast_wire::rate::Rate;
@@ -43,6 +43,9 @@ pub(crate) struct Options {
     archive_batch_commands: u64,
     archive_cache_bytes: u64,
     group_members_max: usize,
+    device_policy: String,
+    cursor_log_ms: u64,
+    receipt_members_max: usize,
     segment_bytes: u64,
     fan_out_slice_us: u64,
     fan_out_slice_sockets: usize,
@@ -72,6 +75,15 @@ impl Options {
             [] => OriginPolicy::SameHost,
             [any] if any == "*" => OriginPolicy::Any,
             _ => OriginPolicy::List(self.allowed_origins),
+        };
+        let device_policy = match self.device_policy.as_str() {
+            "any" => DevicePolicy::Any,
+            "class" => DevicePolicy::Class,
+            "newest" => DevicePolicy::Newest,
+            other => {
+                let text = format!("device_policy: {other}: any, class or newest");
+                return Err(PyValueError::new_err(text));
+            }
         };
         if self.owners.is_empty() || self.owners.iter().any(|owner| *owner >= self.workers) {
             return Err(PyValueError::new_err(
@@ -116,6 +128,9 @@ impl Options {
             archive_commands: self.archive_batch_commands,
             archive_cache_bytes: self.archive_cache_bytes,
             group_members_max: self.group_members_max,
+            device_policy,
+            cursor_log_ms: self.cursor_log_ms,
+            receipt_members_max: self.receipt_members_max,
             segment_bytes: self.segment_bytes,
             fan_out_slice_us: self.fan_out_slice_us,
             fan_out_slice_sockets: self.fan_out_slice_sockets,

@@ -2,11 +2,15 @@
 
 use std::borrow::Cow;
 
-use imfast_wire::frames::client::{Body, ClientFrame, Group, Header, Send, Target, Verb};
+use imfast_wire::frames::client::{
+    Body, ClientFrame, Group, Header, Presence, Send, Target, Verb, write_edited_body,
+};
 use imfast_wire::frames::row::{MessageView, write_row_prefix};
-use imfast_wire::frames::server::{Limits, List, Member, Row, ServerBody, ServerFrame, Summary};
+use imfast_wire::frames::server::{
+    Limits, List, Member, Row, ServerBody, ServerFrame, Status, Summary,
+};
 use imfast_wire::frames::{MAX_NUMBER, codes, json, proto};
-use imfast_wire::protobuf::{put_bytes, put_delimited, put_message};
+use imfast_wire::protobuf::{put_bytes, put_delimited, put_message, put_number};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -115,11 +119,76 @@ fn group() -> impl Strategy<Value = Group<'static>> {
             key,
             users
         }),
+        (text(), text(), users(), text()).prop_map(|(conversation, key, users, role)| {
+            Group::Role {
+                conversation,
+                key,
+                users,
+                role,
+            }
+        }),
+        (text(), text(), users()).prop_map(|(conversation, key, users)| Group::Mute {
+            conversation,
+            key,
+            users
+        }),
+        (text(), text(), users()).prop_map(|(conversation, key, users)| Group::Unmute {
+            conversation,
+            key,
+            users
+        }),
+        (
+            text(),
+            text(),
+            option::of(text()),
+            option::of(any::<bool>())
+        )
+            .prop_map(|(conversation, key, title, open)| Group::Settings {
+                conversation,
+                key,
+                title,
+                open
+            }),
         (text(), text(), page_limit()).prop_map(|(conversation, after, limit)| Group::Members {
             conversation,
             after,
             limit
         }),
+    ]
+}
+
+fn change() -> impl Strategy<Value = Verb<'static>> {
+    let of = || (text(), number(), text());
+    prop_oneof![
+        of().prop_map(|(conversation, seq, key)| Verb::Recall {
+            conversation,
+            seq,
+            key
+        }),
+        (of(), body()).prop_map(|((conversation, seq, key), body)| Verb::Edit {
+            conversation,
+            seq,
+            key,
+            body
+        }),
+        (of(), text(), any::<bool>()).prop_map(|((conversation, seq, key), reaction, remove)| {
+            Verb::React {
+                conversation,
+                seq,
+                key,
+                reaction,
+                remove,
+            }
+        }),
+    ]
+}
+
+fn presence() -> impl Strategy<Value = Presence<'static>> {
+    let users = || vec(text(), 0..4);
+    prop_oneof![
+        users().prop_map(|users| Presence::Subscribe { users }),
+        users().prop_map(|users| Presence::Unsubscribe { users }),
+        text().prop_map(|status| Presence::Set { status }),
     ]
 }
 
@@ -149,6 +218,9 @@ fn verb() -> impl Strategy<Value = Verb<'static>> {
         }),
         (text(), page_limit()).prop_map(|(after, limit)| Verb::Conversations { after, limit }),
         group().prop_map(Verb::Group),
+        change(),
+        presence().prop_map(Verb::Presence),
+        (text(), number()).prop_map(|(conversation, seq)| Verb::Receipts { conversation, seq }),
         Just(Verb::Ping),
         Just(Verb::Unknown),
     ]
@@ -162,12 +234,40 @@ fn client_frame() -> impl Strategy<Value = ClientFrame<'static>> {
 fn row() -> impl Strategy<Value = (bool, Vec<u8>)> {
     let prefix = || (text(), number(), any::<u64>(), text(), number());
     prop_oneof![
-        (prefix(), send()).prop_map(|((conversation, seq, id, from, time), send)| {
-            let mut row = Vec::new();
-            write_row_prefix(&mut row, &conversation, seq, id, &from, time);
-            send.write_content(&mut row);
-            (false, row)
-        }),
+        (prefix(), send(), number()).prop_map(
+            |((conversation, seq, id, from, time), send, edited_seq)| {
+                let mut row = Vec::new();
+                write_row_prefix(&mut row, &conversation, seq, id, &from, time);
+                send.write_content(&mut row);
+                put_number(&mut row, 14, edited_seq);
+                (false, row)
+            }
+        ),
+        (
+            prefix(),
+            option::of(body()),
+            text(),
+            text(),
+            any::<bool>(),
+            number()
+        )
+            .prop_map(
+                |((conversation, seq, id, by, time), body, reaction, role, flag, number)| {
+                    let mut row = Vec::new();
+                    write_row_prefix(&mut row, &conversation, seq, id, &by, time);
+                    put_bytes(&mut row, 6, b"later");
+                    put_number(&mut row, 9, number);
+                    if let Some(body) = &body {
+                        write_edited_body(&mut row, body);
+                    }
+                    put_bytes(&mut row, 14, reaction.as_bytes());
+                    put_number(&mut row, 15, u64::from(flag));
+                    put_bytes(&mut row, 16, role.as_bytes());
+                    put_number(&mut row, 17, u64::from(flag));
+                    put_number(&mut row, 18, number);
+                    (true, row)
+                }
+            ),
         (prefix(), text(), vec(text(), 0..4), text()).prop_map(
             |((conversation, seq, id, by, time), kind, users, title)| {
                 let mut row = Vec::new();
@@ -189,6 +289,14 @@ fn as_row((event, bytes): &(bool, Vec<u8>)) -> Row<'_> {
     } else {
         Row::Message(bytes)
     }
+}
+
+fn status() -> impl Strategy<Value = Status<'static>> {
+    (text(), text(), number()).prop_map(|(user, status, last_seen_ms)| Status {
+        user,
+        status,
+        last_seen_ms,
+    })
 }
 
 /// Bodies without rows.
@@ -242,6 +350,26 @@ fn plain_body() -> impl Strategy<Value = ServerBody<'static>> {
                 }
             ),
         Just(ServerBody::Acked),
+        (text(), number(), number(), number(), number()).prop_map(
+            |(conversation, seq, delivered, read, members)| ServerBody::Receipts {
+                conversation,
+                seq,
+                delivered,
+                read,
+                members,
+            }
+        ),
+        (text(), text(), number(), number()).prop_map(
+            |(conversation, user, delivered_seq, read_seq)| ServerBody::Receipt {
+                conversation,
+                user,
+                delivered_seq,
+                read_seq,
+            }
+        ),
+        vec(status(), 0..4).prop_map(|items| ServerBody::Presence {
+            items: items.into()
+        }),
         (text(), number()).prop_map(|(conversation, seq)| ServerBody::Group {
             conversation,
             seq,

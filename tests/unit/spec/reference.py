@@ -47,6 +47,7 @@ def to_message(schema: ModuleType, kind: str, frame: dict[str, Any]) -> Message:
 def _frame(frame: dict[str, Any]) -> dict[str, Any]:
     body_of = {
         "send": _content,
+        "edit": _content,
         "message": _content,
         "event": _event,
         "history": _page,
@@ -77,7 +78,7 @@ def _content(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _event(event: dict[str, Any]) -> dict[str, Any]:
-    out = dict(event)
+    out = _content(event)
     if "user" in out:
         out["users"] = [out.pop("user")]
     return out

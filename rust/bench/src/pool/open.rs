@@ -204,7 +204,7 @@ impl<T: Transport> Pool<T> {
             id: 1,
             verb: Verb::Connect {
                 token: (&*users[index].token).into(),
-                device: "bench".into(),
+                device: "".into(),
                 sync: sync.into(),
             },
         };

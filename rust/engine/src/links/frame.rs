@@ -18,7 +18,7 @@ pub(super) const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// `partition` of frames that concern none.
 pub(super) const NO_PARTITION: u16 = u16::MAX;
 
-/// What a frame says. The first four go from a gateway to an owner, the others back.
+/// What a frame says. Those below 16 go from a gateway to an owner, the others back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Kind {
@@ -31,6 +31,12 @@ pub(crate) enum Kind {
     Query = 4,
     /// Nothing new: shows the peer the last number.
     Beat = 5,
+    /// How far a device has come, or its user has read.
+    Cursor = 6,
+    /// A session takes its seat, or leaves it.
+    Seat = 7,
+    /// A session whose seat was taken is not served any more.
+    Unseated = 8,
     /// Answer to `Hello`: the owner's partitions, their epochs and positions.
     Welcome = 16,
     /// Answer to a command, an ephemeral message or a query.
@@ -41,6 +47,10 @@ pub(crate) enum Kind {
     DeliverEphemeral = 19,
     /// All that concerns the worker up to this position was sent.
     Watermark = 20,
+    /// A receipt or somebody's presence, for users of the worker.
+    Notice = 21,
+    /// A newer session took the seat of one of the worker's.
+    Unseat = 22,
 }
 
 impl Kind {
@@ -51,11 +61,16 @@ impl Kind {
             3 => Self::Ephemeral,
             4 => Self::Query,
             5 => Self::Beat,
+            6 => Self::Cursor,
+            7 => Self::Seat,
+            8 => Self::Unseated,
             16 => Self::Welcome,
             17 => Self::Reply,
             18 => Self::Deliver,
             19 => Self::DeliverEphemeral,
             20 => Self::Watermark,
+            21 => Self::Notice,
+            22 => Self::Unseat,
             _ => return None,
         })
     }

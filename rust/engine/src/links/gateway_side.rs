@@ -7,6 +7,7 @@ use crate::crash::{self, Event};
 use crate::delivery::Arrival;
 use crate::engine::Engine;
 use crate::faults;
+use crate::notices::Notice;
 use crate::origin::Waiter;
 use crate::query::Page;
 use crate::slab::Handle;
@@ -15,6 +16,9 @@ use imfast_wire::frames::codes;
 use imfast_wire::frames::proto;
 use imfast_wire::frames::row::row_time_ms;
 use imfast_wire::frames::server::ServerBody;
+
+/// How long a session waits for its seat while the worker that knows of it is not to be reached.
+const SEAT_PATIENCE_MS: u64 = 500;
 
 /// A watermark that means: from now on.
 pub(super) const UNKNOWN: u64 = u64::MAX;
@@ -122,7 +126,7 @@ impl Engine {
             }
         } else if matches!(
             frame.kind,
-            Kind::Deliver | Kind::DeliverEphemeral | Kind::Watermark
+            Kind::Deliver | Kind::DeliverEphemeral | Kind::Watermark | Kind::Notice
         ) {
             return Err(Broken::Malformed);
         }
@@ -152,9 +156,31 @@ impl Engine {
                 self.advance_watermark(frame.partition, u64::from_le_bytes(position));
                 Ok(())
             }
+            Kind::Notice => {
+                let notice = Notice::decode(frame.payload).ok_or(Broken::Malformed)?;
+                self.notified(&notice);
+                Ok(())
+            }
+            Kind::Unseat => self.unseat_asked(handle, frame.payload),
             Kind::Beat => Ok(()),
             _ => Err(Broken::Malformed),
         }
+    }
+
+    /// A newer session took the seat of one here: it ends before its owner hears of it.
+    fn unseat_asked(&mut self, handle: Handle, payload: &[u8]) -> Result<(), Broken> {
+        let (numbers, rest) = payload.as_chunks::<8>();
+        let ([number, session], []) = (numbers, rest) else {
+            return Err(Broken::Malformed);
+        };
+        self.unseat(Handle::from_bits(u64::from_le_bytes(*session)));
+        if let Some(link) = self.links.slab.resolve_mut(handle) {
+            link.queue(Kind::Unseated, NO_PARTITION, 0, |out| {
+                out.extend_from_slice(number);
+            });
+            self.links.touch(handle.slot);
+        }
+        Ok(())
     }
 
     /// The owner told its epochs and positions: requests flow, unanswered ones first.
@@ -168,6 +194,7 @@ impl Engine {
         if !rest.is_empty() || welcomed {
             return Err(Broken::Malformed);
         }
+        let mut renewed = Vec::new();
         for entry in entries {
             let number = |at: usize| {
                 let mut bytes = [0; 8];
@@ -183,6 +210,9 @@ impl Engine {
                 .ok_or(Broken::Malformed)?;
             if epoch < *known && !on(Fault::StaleFrameAccepted) {
                 return Err(Broken::StaleEpoch);
+            }
+            if *known != 0 && *known != epoch {
+                renewed.push(partition as u16);
             }
             if *known == 0 {
                 self.watermarks[partition] = self.watermarks[partition].max(committed);
@@ -211,6 +241,9 @@ impl Engine {
             }
         }
         self.links.touch(handle.slot);
+        if !renewed.is_empty() {
+            self.sit_again(&renewed);
+        }
         Ok(())
     }
 
@@ -255,8 +288,14 @@ impl Engine {
         let mut given_up = Vec::new();
         for remote in &mut self.links.remotes {
             for pending in &mut remote.unanswered {
-                if pending.asked_ms + PATIENCE_MS > now_ms {
-                    break;
+                let seat = matches!(pending.waiter, Some(Waiter::Seat { .. }));
+                let patience_ms = if seat && !remote.open {
+                    SEAT_PATIENCE_MS
+                } else {
+                    PATIENCE_MS
+                };
+                if pending.asked_ms + patience_ms > now_ms {
+                    continue;
                 }
                 match pending.waiter {
                     Some(Waiter::CatchUp { .. }) | None => {}

@@ -7,9 +7,11 @@ use crate::delivery::Arrival;
 use crate::engine::Engine;
 use crate::ephemeral::Ephemeral;
 use crate::faults;
+use crate::notices::Notice;
 use crate::origin::{Origin, Sender};
 use crate::owner::with_arrival;
 use crate::query::{Page, Query};
+use crate::seats::Seating;
 use crate::slab::Handle;
 use imfast_faults::{Fault, on};
 use imfast_partition::{Audience, Delivery, Incoming};
@@ -25,6 +27,12 @@ impl Engine {
         match frame.kind {
             Kind::Hello => return self.greeted(handle, frame.payload),
             Kind::Beat => return Ok(()),
+            Kind::Unseated => {
+                let number = frame.payload.try_into().map_err(|_| Broken::Malformed)?;
+                let worker = self.links.slab.resolve(handle).and_then(|link| link.peer);
+                self.fenced(worker.ok_or(Broken::Malformed)?, u64::from_le_bytes(number));
+                return Ok(());
+            }
             _ => {}
         }
         let owned = self
@@ -64,6 +72,13 @@ impl Engine {
                 };
                 let message = Ephemeral::parse(command);
                 self.send_ephemeral(frame.partition, &message, sender, origin);
+            }
+            Kind::Cursor => self.take_cursor(frame.partition, rest.to_vec(), origin),
+            Kind::Seat => {
+                let worker = self.links.slab.resolve(handle).and_then(|link| link.peer);
+                let seating = Seating::decode(rest).ok_or(Broken::Malformed)?;
+                let worker = worker.ok_or(Broken::Malformed)?;
+                self.take_seat(frame.partition, worker, &seating, origin);
             }
             Kind::Query => {
                 let query = Query::decode(rest).map_err(|_| Broken::Malformed)?;
@@ -120,8 +135,25 @@ impl Engine {
                 link.behind.push((partition, watermark));
             }
         }
+        let worker = *worker;
         self.links.touch(handle.slot);
+        self.fence_again(worker);
         Ok(())
+    }
+
+    /// Tells a worker to serve a session no more.
+    pub(crate) fn unseat_over_link(&mut self, worker: u8, number: u64, session: u64) {
+        let Some(Some(handle)) = self.links.accepted.get(worker as usize).copied() else {
+            return;
+        };
+        let Some(link) = self.links.slab.resolve_mut(handle) else {
+            return;
+        };
+        link.queue(Kind::Unseat, NO_PARTITION, 0, |out| {
+            out.extend_from_slice(&number.to_le_bytes());
+            out.extend_from_slice(&session.to_le_bytes());
+        });
+        self.links.touch(handle.slot);
     }
 
     /// Gives a link that has drained more: rows that it missed, else the next catch-up page that
@@ -143,7 +175,10 @@ impl Engine {
         };
         let epoch = owned.epoch;
         // An archive that cannot be read now is asked again when the link is.
-        let Ok(page) = owned.partition.deliveries_after(position, FEED_BYTES) else {
+        let Ok(page) = owned
+            .partition
+            .deliveries_after(position, FEED_BYTES, self.wall_ms)
+        else {
             faults::count(&mut self.faults, faults::Fault::ArchiveRead, self.now_ms);
             return false;
         };
@@ -246,6 +281,16 @@ impl Engine {
                     out.extend_from_slice(&sender.handle.to_bits().to_le_bytes());
                     arrival.encode(out);
                 });
+            }
+        });
+    }
+
+    /// Queues a notice for the workers in `mask`; a link that is behind goes without.
+    pub(crate) fn notice_over_links(&mut self, mask: u64, partition: u16, notice: &Notice<'_>) {
+        let queue_bytes = self.links.queue_bytes;
+        self.each_link(mask, partition, |link, epoch| {
+            if link.pending() <= queue_bytes {
+                link.queue(Kind::Notice, partition, epoch, |out| notice.encode(out));
             }
         });
     }

@@ -1,6 +1,6 @@
 //! The batch becomes state.
 
-use super::plan::{EventPlan, Plan};
+use super::plan::{ChangeKind, EventPlan, Plan};
 use super::{Fold, Phase};
 use crate::command_keys::FirstResult;
 use crate::conversation::Shape;
@@ -32,6 +32,7 @@ impl Fold {
         drop(staged);
         if self.state.position > before {
             let (time_ms, gather) = (self.batch.time_ms, &mut self.state.gather);
+            self.state.time_ms = time_ms.max(self.state.time_ms);
             let forgotten = |position| {
                 if gather.is_on() {
                     gather.removed(keys::command(position));
@@ -57,12 +58,42 @@ impl Fold {
                 record,
                 sender,
                 made_ms,
+                ttl_ms,
                 ..
             } => {
                 let record = self.batch.records[*record as usize];
                 if record.verdict == verdict::NEW {
                     self.push_row(&record, RowKind::Message, rows);
                     self.apply_send(&record, *sender, *made_ms);
+                    if *ttl_ms > 0 {
+                        let end_ms = self.batch.time_ms.saturating_add(*ttl_ms);
+                        self.state.first_expiry_ms = end_ms.min(self.state.first_expiry_ms);
+                    }
+                }
+            }
+            Plan::Change(change) => {
+                let record = self.batch.records[change.record as usize];
+                if record.verdict == verdict::NEW {
+                    self.push_row(&record, RowKind::Event, rows);
+                    self.apply_change(record.conversation, record.seq, change);
+                    if self.state.gather.is_on() && record.key_high | record.key_low != 0 {
+                        self.state.gather.key(&record, change.made_ms);
+                    }
+                }
+            }
+            Plan::Cursors { steps, .. } => {
+                self.state.position += 1;
+                let position = self.state.position;
+                for step in steps {
+                    let conversation = step.conversation;
+                    let head = self.state.conversation(conversation).head();
+                    for (device, seq) in &step.acks {
+                        let seq = head.min(*seq);
+                        self.apply_ack(step.user, device, conversation, seq, position);
+                    }
+                    if step.read > 0 {
+                        self.apply_read(conversation, step.user, head.min(step.read));
+                    }
                 }
             }
             Plan::Event(event) => {
@@ -133,10 +164,19 @@ impl Fold {
                 if members.join(user, Role::Member, record.seq) {
                     self.state.list_conversation(user, record.conversation);
                 }
-            } else {
+            } else if event.change.removes() {
                 members.leave(user, record.seq);
+            } else if let Some(member) = members.find_mut(user) {
+                member.role = event.role.unwrap_or(member.role);
+                member.muted = match event.change {
+                    ChangeKind::Muted => true,
+                    ChangeKind::Unmuted => false,
+                    _ => member.muted,
+                };
             }
         }
+        let deposed =
+            (event.change == ChangeKind::Role && event.new_owner.is_some()).then_some(event.by);
         let entry = self.state.conversation_mut(record.conversation);
         if let Some(member) = event
             .new_owner
@@ -144,22 +184,32 @@ impl Fold {
         {
             member.role = Role::Owner;
         }
+        if let Some(member) = deposed.and_then(|user| entry.members.find_mut(user)) {
+            member.role = Role::Admin;
+        }
         let left_empty = entry.members.current() == 0;
-        let mut owner_changed = false;
-        if let Shape::Group { owner, .. } = &mut entry.shape {
+        let mut shape_changed = false;
+        if let Shape::Group {
+            owner, title, open, ..
+        } = &mut entry.shape
+        {
+            if let Some(settings) = &event.settings {
+                (*title, *open) = settings.clone();
+                shape_changed = true;
+            }
             let before = *owner;
             *owner = if left_empty {
                 None
             } else {
                 event.new_owner.or(*owner)
             };
-            owner_changed = *owner != before;
+            shape_changed |= *owner != before;
         }
         if self.state.gather.is_on() {
-            for &user in event.users.iter().chain(&event.new_owner) {
+            for &user in event.users.iter().chain(&event.new_owner).chain(&deposed) {
                 self.state.gather_member(record.conversation, user);
             }
-            if owner_changed {
+            if shape_changed {
                 self.state.gather_conversation(record.conversation);
             }
         }
@@ -180,19 +230,22 @@ impl Fold {
     }
 
     fn apply_cursor(&mut self, record: &Record, user: u32, device: Option<&str>, seq: u64) {
-        if let Some(device) = device {
-            let (conversation, position) = (record.conversation, record.position);
-            self.state.ack(
-                user,
-                device,
-                conversation,
-                seq,
-                position,
-                &self.config.limits,
-            );
-            return;
+        match device {
+            Some(device) => {
+                self.apply_ack(user, device, record.conversation, seq, record.position);
+            }
+            None => self.apply_read(record.conversation, user, seq),
         }
-        let members = &mut self.state.conversation_mut(record.conversation).members;
+    }
+
+    fn apply_ack(&mut self, user: u32, device: &str, conversation: u32, seq: u64, position: u64) {
+        let limits = &self.config.limits;
+        self.state
+            .ack(user, device, conversation, seq, position, limits);
+    }
+
+    fn apply_read(&mut self, conversation: u32, user: u32, seq: u64) {
+        let members = &mut self.state.conversation_mut(conversation).members;
         let Some(place) = members.place(user) else {
             return;
         };
@@ -200,7 +253,7 @@ impl Fold {
             let read = seq.max(member.read);
             member.read = read;
             if self.state.gather.is_on() {
-                let key = keys::read(record.conversation, place as u32);
+                let key = keys::read(conversation, place as u32);
                 self.state.gather.number(key, read);
             }
         }

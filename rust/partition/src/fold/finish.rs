@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use imfast_faults::{Fault, on};
-use imfast_wire::protobuf::{put_number, put_varint, varint_len};
+use imfast_wire::protobuf::{put_bytes, put_number, put_varint, varint_len};
 
-use super::plan::{EventPlan, Plan};
+use super::plan::{ChangeKind, ChangePlan, EventPlan, Plan};
 use super::{Fold, Phase};
 use crate::command::field;
 use crate::config::FOLD_VERSION;
@@ -90,10 +90,33 @@ impl Fold {
             } => {
                 let content = &command[content.start as usize..content.end as usize];
                 let record = self.batch.records[*number as usize];
-                self.finish_send(*number, &record, *sender, *refused, content, walk)
+                let stage = |fold: &mut Self, walk: &mut Walk| {
+                    fold.stage_message(&record, *sender, content, walk);
+                };
+                self.finish_send(*number, &record, *refused, walk, stage)
                     .inspect(|_| {
-                        walk.log_if_new(self.batch.replay, &record, command);
+                        walk.log_if_new(self.batch.replay, &record, command, 0);
                     })
+            }
+            Plan::Change(change) => {
+                let content = &command[change.content.start as usize..change.content.end as usize];
+                let record = self.batch.records[change.record as usize];
+                let stage = |fold: &mut Self, walk: &mut Walk| {
+                    fold.stage_change(change, &record, content, walk);
+                };
+                self.finish_send(change.record, &record, change.refused, walk, stage)
+                    .inspect(|_| {
+                        let expires_ms = change.expires_ms;
+                        walk.log_if_new(self.batch.replay, &record, command, expires_ms);
+                    })
+            }
+            Plan::Cursors { record: number, .. } => {
+                let record = self.batch.records[*number as usize];
+                let accepted = record.verdict == verdict::ACCEPTED;
+                self.expect(accepted, "cursors were not accepted", *number)?;
+                self.place(*number, &record, walk)?;
+                walk.log_if_new(self.batch.replay, &record, command, 0);
+                Ok(Outcome::Acked)
             }
             Plan::Event(event) => {
                 let record = self.batch.records[event.record as usize];
@@ -104,7 +127,7 @@ impl Fold {
                 )?;
                 self.number(event.record, &record, walk)?;
                 self.stage_event(event, &record, walk);
-                walk.log_if_new(self.batch.replay, &record, command);
+                walk.log_if_new(self.batch.replay, &record, command, 0);
                 let conversation = self.state.conversation_id(record.conversation).clone();
                 Ok(Outcome::Group {
                     conversation,
@@ -121,7 +144,7 @@ impl Fold {
                 self.expect(accepted, "cursor was not accepted", *number)?;
                 self.place(*number, &record, walk)?;
                 *seq = (*seq).min(self.state.conversation(record.conversation).staged_head());
-                walk.log_if_new(self.batch.replay, &record, command);
+                walk.log_if_new(self.batch.replay, &record, command, 0);
                 Ok(Outcome::Acked)
             }
         }
@@ -131,15 +154,14 @@ impl Fold {
         &mut self,
         number: u32,
         record: &Record,
-        sender: u32,
         refused: Option<Refused>,
-        content: &[u8],
         walk: &mut Walk,
+        stage: impl FnOnce(&mut Self, &mut Walk),
     ) -> Result<Outcome, Disagreement> {
         if record.verdict == verdict::NEW {
             self.expect(refused.is_none(), "refused send was accepted", number)?;
             self.number(number, record, walk)?;
-            self.stage_message(record, sender, content, walk);
+            stage(self, walk);
         } else {
             let is_replay = self.batch.replay;
             self.expect(!is_replay, "logged send was not new", number)?;
@@ -225,18 +247,53 @@ impl Fold {
         });
     }
 
+    fn stage_change(
+        &mut self,
+        change: &ChangePlan,
+        record: &Record,
+        content: &[u8],
+        walk: &mut Walk,
+    ) {
+        walk.row.clear();
+        let prefix = self.prefix(record, change.by);
+        let name = match change.kind {
+            field::RECALL => "recalled",
+            field::EDIT => "edited",
+            _ => "reacted",
+        };
+        rows::put_event(&mut walk.row, prefix, name, core::iter::empty(), "");
+        put_number(&mut walk.row, 9, change.seq);
+        walk.row.extend_from_slice(content);
+        if change.kind == field::EDIT {
+            put_number(&mut walk.row, 18, change.expires_ms);
+        }
+        self.batch.rows.push(StagedRow {
+            bytes: Arc::from(&walk.row[..]),
+        });
+    }
+
     fn stage_event(&mut self, event: &EventPlan, record: &Record, walk: &mut Walk) {
         let users = event
             .users
             .iter()
             .map(|&user| &**self.state.user_name(user));
-        let title = match &self.state.conversation(record.conversation).shape {
-            Shape::Group { title, .. } if event.change == super::plan::ChangeKind::Created => title,
-            _ => "",
+        let (title, open) = match (&event.settings, event.change) {
+            (Some((title, open)), _) => (&**title, *open),
+            (None, ChangeKind::Created) => {
+                match &self.state.conversation(record.conversation).shape {
+                    Shape::Group { title, .. } => (&**title, false),
+                    Shape::Direct { .. } => ("", false),
+                }
+            }
+            _ => ("", false),
         };
         walk.row.clear();
         let prefix = self.prefix(record, event.by);
         rows::put_event(&mut walk.row, prefix, event.change.name(), users, title);
+        if let Some(role) = event.role {
+            put_bytes(&mut walk.row, 16, role.name().as_bytes());
+        }
+        put_number(&mut walk.row, 17, u64::from(open));
         self.batch.rows.push(StagedRow {
             bytes: Arc::from(&walk.row[..]),
         });
@@ -244,8 +301,9 @@ impl Fold {
 }
 
 impl Walk {
-    /// Appends an accepted command to the batch, its id behind it: the last one counts (proto3).
-    fn log_if_new(&mut self, replay: bool, record: &Record, command: &[u8]) {
+    /// Appends an accepted command to the batch, with what the owner knows of it behind it: the last
+    /// one counts (proto3).
+    fn log_if_new(&mut self, replay: bool, record: &Record, command: &[u8], expires_ms: u64) {
         if !matches!(record.verdict, verdict::NEW | verdict::ACCEPTED) {
             return;
         }
@@ -253,12 +311,14 @@ impl Walk {
         if replay {
             return;
         }
-        let id_length = match record.message_id {
+        let length = |number| match number {
             0 => 0,
-            id => 1 + varint_len(id),
+            number => 1 + varint_len(number),
         };
-        put_varint(&mut self.payload, (command.len() + id_length) as u64);
+        let added = length(record.message_id) + length(expires_ms);
+        put_varint(&mut self.payload, (command.len() + added) as u64);
         self.payload.extend_from_slice(command);
         put_number(&mut self.payload, field::MESSAGE_ID, record.message_id);
+        put_number(&mut self.payload, field::EXPIRES_MS, expires_ms);
     }
 }

@@ -13,14 +13,14 @@ use crate::members::Role;
 use crate::outcome::{Outcome, Refused};
 
 /// A change of an existing group whose rights are yet to be checked.
-struct Asked<'a> {
-    conversation: u32,
+pub(super) struct Asked<'a> {
+    pub(super) conversation: u32,
     /// None: nobody of that name has been in any conversation.
     user: Option<u32>,
-    role: Option<Role>,
+    pub(super) role: Option<Role>,
     open: bool,
     key: Option<(KeyHash, u64)>,
-    command: &'a Command<'a>,
+    pub(super) command: &'a Command<'a>,
 }
 
 impl Fold {
@@ -61,6 +61,7 @@ impl Fold {
             Standing {
                 role: Some(Role::Owner),
                 since,
+                muted: false,
             },
         );
         for name in create.members {
@@ -70,6 +71,7 @@ impl Fold {
                 Standing {
                     role: Some(Role::Member),
                     since,
+                    muted: false,
                 }
             });
         }
@@ -85,6 +87,7 @@ impl Fold {
         let changes = GroupChanges {
             owner: Some(creator),
             count,
+            settings: None,
             standings,
         };
         self.batch.overlay.groups.insert(conversation, changes);
@@ -99,6 +102,8 @@ impl Fold {
             change: ChangeKind::Created,
             users,
             new_owner: Some(creator),
+            role: None,
+            settings: None,
             key: None,
         })))
     }
@@ -146,7 +151,7 @@ impl Fold {
         }
         let user = self.state.find_user(tenant, command.user);
         let role = user.and_then(|user| self.role(conversation, user));
-        let Shape::Group { open, .. } = self.state.conversation(conversation).shape else {
+        let Some((_, open)) = self.settings_of(conversation) else {
             return Err(role.map_or(Refused::NotAMember, |_| Refused::Malformed));
         };
         if role.is_some() {
@@ -164,6 +169,9 @@ impl Fold {
             field::JOIN => self.plan_join(&asked),
             field::LEAVE => self.plan_leave(&asked),
             field::ADD => self.plan_add(&asked),
+            field::ROLE => self.plan_role(&asked),
+            field::MUTE | field::UNMUTE => self.plan_mute(&asked),
+            field::SETTINGS => self.plan_settings(&asked),
             _ => self.plan_remove(&asked),
         }
     }
@@ -223,6 +231,7 @@ impl Fold {
             Role::Owner => self.longest_standing(asked.conversation, user),
             Role::Admin | Role::Member => None,
         };
+        let muted = heir.is_some_and(|(heir, _)| self.is_muted(asked.conversation, heir));
         let changes = self.group_changes(asked.conversation);
         if role == Role::Owner {
             changes.owner = heir.map(|(heir, _)| heir);
@@ -233,6 +242,7 @@ impl Fold {
                 Standing {
                     role: Some(Role::Owner),
                     since,
+                    muted,
                 },
             );
         }
@@ -293,6 +303,10 @@ impl Fold {
     /// Members from the next record on. Who enters an empty group owns it.
     fn let_in(&mut self, asked: &Asked<'_>, by: u32, users: Vec<u32>) -> Plan {
         let since = since_record(self.batch.records.len());
+        let muted: Vec<bool> = users
+            .iter()
+            .map(|&user| self.is_muted(asked.conversation, user))
+            .collect();
         let changes = self.group_changes(asked.conversation);
         let new_owner = if changes.count == 0 {
             users.first().copied()
@@ -301,7 +315,7 @@ impl Fold {
         };
         changes.owner = new_owner.or(changes.owner);
         changes.count += users.len();
-        for &user in &users {
+        for (&user, muted) in users.iter().zip(muted) {
             let role = if new_owner == Some(user) {
                 Role::Owner
             } else {
@@ -312,6 +326,7 @@ impl Fold {
                 Standing {
                     role: Some(role),
                     since,
+                    muted,
                 },
             );
         }
@@ -326,21 +341,21 @@ impl Fold {
         users: Vec<u32>,
         new_owner: Option<u32>,
     ) -> Plan {
-        let changes = self.group_changes(asked.conversation);
-        changes.count -= users.len();
         for &user in &users {
-            changes.standings.insert(
-                user,
-                Standing {
-                    role: None,
-                    since: 0,
-                },
-            );
+            let muted = self.is_muted(asked.conversation, user);
+            let standing = Standing {
+                role: None,
+                since: 0,
+                muted,
+            };
+            let changes = self.group_changes(asked.conversation);
+            changes.standings.insert(user, standing);
+            changes.count -= 1;
         }
         self.event(asked, change, by, users, new_owner)
     }
 
-    fn event(
+    pub(super) fn event(
         &mut self,
         asked: &Asked<'_>,
         change: ChangeKind,
@@ -362,6 +377,8 @@ impl Fold {
             change,
             users,
             new_owner,
+            role: None,
+            settings: None,
             key: asked.key,
         }))
     }
@@ -397,7 +414,7 @@ impl Fold {
         }
     }
 
-    fn check_named(&self, names: &[&str]) -> Result<(), Refused> {
+    pub(super) fn check_named(&self, names: &[&str]) -> Result<(), Refused> {
         if names.is_empty() {
             Err(Refused::Malformed)
         } else {
@@ -420,7 +437,7 @@ impl Fold {
 }
 
 /// The asking user, if allowed to add and remove.
-fn check_manager(asked: &Asked<'_>) -> Result<u32, Refused> {
+pub(super) fn check_manager(asked: &Asked<'_>) -> Result<u32, Refused> {
     match (asked.user, asked.role) {
         (Some(user), Some(role)) if role.may_manage() => Ok(user),
         (_, Some(_)) => Err(Refused::NotAllowed),

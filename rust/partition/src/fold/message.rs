@@ -4,8 +4,8 @@ use imfast_faults::{Fault, on};
 use imfast_wire::frames::id;
 
 use super::Fold;
-use super::plan::Plan;
-use crate::command::{Command, Cursor, Send, field};
+use super::plan::{CursorStep, Plan};
+use crate::command::{Command, Cursor, Send, cursors, field};
 use crate::conversation::{Conversation, Shape};
 use crate::outcome::{Outcome, Refused};
 use crate::record::{kind, verdict};
@@ -18,17 +18,11 @@ impl Fold {
         bytes: &[u8],
     ) -> Result<Plan, Refused> {
         let send = Send::parse(command.body).map_err(|_| Refused::Malformed)?;
-        if !send.content_is_clean() {
-            return Err(Refused::Malformed);
-        }
+        let ttl_ms = send.ttl_of_clean_content().ok_or(Refused::Malformed)?;
         if !self.batch.replay && send.content.len() > self.config.limits.content_bytes_max {
             return Err(Refused::TooLarge);
         }
-        let made_ms = id::key_made_ms(command.key).unwrap_or(0);
-        let expired = !self.batch.replay
-            && made_ms != 0
-            && made_ms <= self.state.keys_expired_until_ms
-            && !on(Fault::ExpiredKeyTaken);
+        let (made_ms, expired) = self.key_age(command.key);
         let found = self.state.find_tenant(command.tenant).and_then(|tenant| {
             let conversation = self.state.find_conversation(tenant, command.conversation)?;
             Some((conversation, self.state.find_user(tenant, command.user)))
@@ -44,9 +38,10 @@ impl Fold {
             None if expired => return Err(Refused::KeyExpired),
             None => self.add_direct(command, send.peer)?,
         };
-        let refused = match self.role(conversation, sender) {
+        let refused = match self.stands(conversation, sender) {
             None => Some(Refused::NotAMember),
             Some(_) if expired => Some(Refused::KeyExpired),
+            Some((_, true)) => Some(Refused::NotAllowed),
             Some(_) => self.over_group_rate(conversation).err(),
         };
         if let Some(refused) = refused
@@ -86,7 +81,18 @@ impl Fold {
             made_ms,
             refused,
             content,
+            ttl_ms,
         })
+    }
+
+    /// When a key says that it was made, or 0, and whether it may have been forgotten.
+    pub(super) fn key_age(&self, key: &[u8]) -> (u64, bool) {
+        let made_ms = id::key_made_ms(key).unwrap_or(0);
+        let expired = !self.batch.replay
+            && made_ms != 0
+            && made_ms <= self.state.keys_expired_until_ms
+            && !on(Fault::ExpiredKeyTaken);
+        (made_ms, expired)
     }
 
     /// A send that names a peer must go to the two users' own conversation.
@@ -186,6 +192,39 @@ impl Fold {
             device,
             seq: cursor.seq,
         })
+    }
+
+    /// Cursors that an owner put together: who is not known any more is passed over.
+    pub(super) fn plan_cursors(&mut self, command: &Command<'_>) -> Result<Plan, Refused> {
+        let all = cursors(command.body).map_err(|_| Refused::Malformed)?;
+        let tenant = self
+            .state
+            .find_tenant(command.tenant)
+            .ok_or(Refused::NotAMember)?;
+        let mut steps = Vec::with_capacity(all.len());
+        for reached in all {
+            let found = self
+                .state
+                .find_conversation(tenant, reached.conversation)
+                .zip(self.state.find_user(tenant, reached.user))
+                .filter(|&(conversation, user)| self.was_in(conversation, user));
+            let Some((conversation, user)) = found else {
+                continue;
+            };
+            let acks = reached
+                .acks
+                .iter()
+                .map(|&(device, seq)| (device.into(), seq));
+            steps.push(CursorStep {
+                conversation,
+                user,
+                read: reached.read,
+                acks: acks.collect(),
+            });
+        }
+        let first = steps.first().ok_or(Refused::NotAMember)?.conversation;
+        let record = self.push_record(first, kind::UNNUMBERED, command.message_id);
+        Ok(Plan::Cursors { record, steps })
     }
 
     /// A device's committed cursor, none for one that has none.

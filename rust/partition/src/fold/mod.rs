@@ -5,9 +5,11 @@
 //! its overlay; the one trace it leaves in the state are new names and still empty conversations
 //! at the end of the tables, which queries do not see and a rollback cuts off.
 
+mod change;
 mod commit;
 mod finish;
 mod group;
+mod group_roles;
 mod message;
 mod overlay;
 mod plan;

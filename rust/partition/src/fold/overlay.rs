@@ -1,5 +1,7 @@
 //! Membership as it will be at a point of the batch in flight: the differences from the state.
 
+use std::sync::Arc;
+
 use hashbrown::HashMap;
 
 use crate::hash::KeyHash;
@@ -15,6 +17,7 @@ pub(crate) struct Standing {
     pub(crate) role: Option<Role>,
     /// Seq of joining, or [`since_record`]; comparable.
     pub(crate) since: u64,
+    pub(crate) muted: bool,
 }
 
 /// A `since` for those who join by record `record` of the batch, whose seq is not known yet.
@@ -28,6 +31,8 @@ pub(crate) struct GroupChanges {
     pub(crate) owner: Option<u32>,
     /// Current members.
     pub(crate) count: usize,
+    /// Title and openness, where they change.
+    pub(crate) settings: Option<(Arc<str>, bool)>,
     pub(crate) standings: HashMap<u32, Standing>,
 }
 

@@ -1,6 +1,7 @@
 //! What is decided about a command before numbering: the common part of all kinds.
 
 use core::ops::Range;
+use std::sync::Arc;
 
 use imfast_wire::frames::id;
 
@@ -32,8 +33,15 @@ pub(crate) enum Plan {
         refused: Option<Refused>,
         /// The content within the command.
         content: Range<u32>,
+        /// How long the message lives, or 0.
+        ttl_ms: u64,
     },
     Event(Box<EventPlan>),
+    Change(Box<ChangePlan>),
+    Cursors {
+        record: u32,
+        steps: Vec<CursorStep>,
+    },
     Cursor {
         record: u32,
         user: u32,
@@ -44,7 +52,33 @@ pub(crate) enum Plan {
     },
 }
 
-/// A change of a group's membership.
+/// One user's cursors in one conversation.
+#[derive(Debug)]
+pub(crate) struct CursorStep {
+    pub(crate) conversation: u32,
+    pub(crate) user: u32,
+    pub(crate) read: u64,
+    pub(crate) acks: Vec<(Box<str>, u64)>,
+}
+
+/// A change of a message that stands.
+#[derive(Debug)]
+pub(crate) struct ChangePlan {
+    pub(crate) record: u32,
+    pub(crate) by: u32,
+    /// Field number of the command's kind.
+    pub(crate) kind: u32,
+    /// The message.
+    pub(crate) seq: u64,
+    pub(crate) made_ms: u64,
+    pub(crate) refused: Option<Refused>,
+    /// What the event takes over, within the command.
+    pub(crate) content: Range<u32>,
+    /// When the message expires, or 0.
+    pub(crate) expires_ms: u64,
+}
+
+/// A change of a group.
 #[derive(Debug)]
 pub(crate) struct EventPlan {
     pub(crate) record: u32,
@@ -54,6 +88,10 @@ pub(crate) struct EventPlan {
     pub(crate) users: Vec<u32>,
     /// Who owns the group from here on, where that changes.
     pub(crate) new_owner: Option<u32>,
+    /// What the users become, where roles change.
+    pub(crate) role: Option<Role>,
+    /// Title and openness from here on, where settings change.
+    pub(crate) settings: Option<(Arc<str>, bool)>,
     /// Key and payload under which a retry is recognised.
     pub(crate) key: Option<(KeyHash, u64)>,
 }
@@ -64,6 +102,10 @@ pub(crate) enum ChangeKind {
     Joined,
     Left,
     Removed,
+    Role,
+    Muted,
+    Unmuted,
+    Settings,
 }
 
 impl ChangeKind {
@@ -74,12 +116,21 @@ impl ChangeKind {
             Self::Joined => "joined",
             Self::Left => "left",
             Self::Removed => "removed",
+            Self::Role => "role",
+            Self::Muted => "muted",
+            Self::Unmuted => "unmuted",
+            Self::Settings => "settings",
         }
     }
 
     /// Whether the users named are members afterwards.
     pub(crate) fn adds(self) -> bool {
         matches!(self, Self::Created | Self::Joined)
+    }
+
+    /// Whether the users named are none afterwards.
+    pub(crate) fn removes(self) -> bool {
+        matches!(self, Self::Left | Self::Removed)
     }
 }
 
@@ -92,13 +143,19 @@ impl Fold {
         if !has_its_id && (!self.batch.replay || is_numbered(command.kind)) {
             return Err(Refused::Malformed);
         }
+        if command.kind == field::CURSORS {
+            return self.plan_cursors(&command);
+        }
         if id::check(command.user).is_err() {
             return Err(Refused::Malformed);
         }
         match command.kind {
             field::SEND => self.plan_send(&command, bytes),
             field::CREATE => self.plan_create(&command),
-            field::JOIN | field::LEAVE | field::ADD | field::REMOVE => self.plan_change(&command),
+            field::JOIN..=field::REMOVE | field::ROLE..=field::SETTINGS => {
+                self.plan_change(&command)
+            }
+            field::RECALL..=field::REACT => self.plan_message_change(&command, bytes),
             field::ACK | field::READ => self.plan_cursor(&command),
             _ => Err(Refused::Malformed),
         }
@@ -124,18 +181,32 @@ impl Fold {
 
     /// A user's role as of this point of the batch, none for those who are not in.
     pub(super) fn role(&self, conversation: u32, user: u32) -> Option<Role> {
+        self.stands(conversation, user).map(|(role, _)| role)
+    }
+
+    /// A member's role and whether he may not write; none for those who are not in.
+    pub(super) fn stands(&self, conversation: u32, user: u32) -> Option<(Role, bool)> {
         let entry = self.state.conversation(conversation);
         if let Shape::Direct { a, b } = entry.shape {
-            return (user == a || user == b).then_some(Role::Member);
+            return (user == a || user == b).then_some((Role::Member, false));
         }
         if let Some(standing) = self.batch.overlay.standing(conversation, user) {
-            return standing.role;
+            return standing.role.map(|role| (role, standing.muted));
         }
         entry
             .members
             .find(user)
             .filter(|member| member.is_in())
-            .map(|member| member.role)
+            .map(|member| (member.role, member.muted))
+    }
+
+    /// Whether a member may not write, as of this point of the batch.
+    pub(super) fn is_muted(&self, conversation: u32, user: u32) -> bool {
+        if let Some(standing) = self.batch.overlay.standing(conversation, user) {
+            return standing.muted;
+        }
+        let members = &self.state.conversation(conversation).members;
+        members.find(user).is_some_and(|member| member.muted)
     }
 
     /// Whether a user is or was in, as of this point of the batch.
@@ -166,6 +237,7 @@ impl Fold {
                 overlay::GroupChanges {
                     owner,
                     count: entry.members.current(),
+                    settings: None,
                     standings: hashbrown::HashMap::new(),
                 }
             })
@@ -174,5 +246,5 @@ impl Fold {
 
 /// Whether commands of this kind get a seq, and with it a message id.
 fn is_numbered(kind: u32) -> bool {
-    !matches!(kind, field::ACK | field::READ)
+    !matches!(kind, field::ACK | field::READ | field::CURSORS)
 }

@@ -10,7 +10,6 @@ use super::rows::Rows;
 use crate::conversation::Row;
 use crate::outcome::RowKind;
 use crate::partition::Partition;
-use crate::state::AckKey;
 
 /// Where a catch-up starts or goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,6 +111,7 @@ impl<O> Partition<O> {
         from: CatchUpFrom,
         max_rows: usize,
         max_bytes: usize,
+        now_ms: u64,
     ) -> io::Result<Page> {
         let through = self.position();
         let cursor = match from {
@@ -145,9 +145,9 @@ impl<O> Partition<O> {
         };
         let mut runs = Vec::new();
         if cursor.by_device {
-            self.runs_by_device(user, device, cursor.position, &mut runs)?;
+            self.runs_by_device(user, device, (cursor.position, now_ms), &mut runs)?;
         } else {
-            self.runs(user, cursor.position, |_, _| Ok(0), &mut runs)?;
+            self.runs(user, (cursor.position, now_ms), |_, _| Ok(0), &mut runs)?;
         }
         merge(runs, &mut page, max_rows.max(1), max_bytes)?;
         if !page.complete {
@@ -159,35 +159,28 @@ impl<O> Partition<O> {
     fn runs_by_device<'a>(
         &'a self,
         user: u32,
-        device: &str,
-        position: u64,
+        name: &str,
+        at: (u64, u64),
         runs: &mut Vec<Run<'a>>,
     ) -> io::Result<()> {
         let state = &self.fold.state;
-        let Some(device) = state.user(user).device(device) else {
+        let Some(device) = state.user(user).device(name) else {
             return Ok(());
         };
         let first = state.user(user).devices[device as usize].first;
-        let acked = |index, rows: &Rows<'_>| {
-            let key = AckKey {
-                user,
-                device,
-                conversation: index,
-            };
-            match state.acks.get(&key) {
-                Some(&acked) => Ok(acked),
-                None => rows.first_after(first).map(|seq| seq - 1),
-            }
+        let acked = |index, rows: &Rows<'_>| match self.acked(user, name, index) {
+            Some(acked) => Ok(acked),
+            None => rows.first_after(first).map(|seq| seq - 1),
         };
-        self.runs(user, position, acked, runs)
+        self.runs(user, at, acked, runs)
     }
 
-    /// Runs of rows after `position` and after the number that `seen` gives. A conversation
+    /// Runs of rows, as they are shown at a time, after a position and after the number that `seen` gives. A conversation
     /// without news costs a comparison, or one look at its cursor.
     fn runs<'a>(
         &'a self,
         user: u32,
-        position: u64,
+        (position, now_ms): (u64, u64),
         seen: impl Fn(u32, &Rows<'_>) -> io::Result<u64>,
         runs: &mut Vec<Run<'a>>,
     ) -> io::Result<()> {
@@ -197,7 +190,7 @@ impl<O> Partition<O> {
             if conversation.head_position() <= position {
                 continue;
             }
-            let rows = state.rows(index);
+            let rows = state.rows(index, now_ms);
             let seen = seen(index, &rows)?;
             if seen >= conversation.head() {
                 continue;
@@ -249,10 +242,12 @@ fn merge(
         let run = &mut runs[place];
         if let Some(row) = run.peek(max_bytes)? {
             bytes += row.bytes.len();
+            let row = row.clone();
+            let shown = run.rows.shown(run.next, &row)?;
             page.rows.push(CatchUpRow {
                 position: at,
                 kind: row.kind,
-                row: row.bytes.clone(),
+                row: shown.unwrap_or(row.bytes),
             });
         }
         run.advance();

@@ -14,32 +14,40 @@ use crate::state::Place;
 const PLACES_AT_ONCE: usize = 256;
 
 impl<O> Partition<O> {
-    /// The delivery of a row in memory.
-    pub(crate) fn delivery(&self, place: Place) -> Option<Delivery> {
+    /// The delivery of a row in memory that was just committed.
+    pub(crate) fn delivery(&self, place: Place, now_ms: u64) -> Option<Delivery> {
         let entry = self.fold.state.conversation(place.conversation);
         let row = entry.row(place.seq());
-        row.map(|row| self.delivery_of(place, row))
+        // Nothing was done to it yet, so that no other row is read for it, which alone could fail.
+        row.and_then(|row| self.delivery_of(place, row, now_ms).ok())
     }
 
-    fn delivery_of(&self, place: Place, row: &Row) -> Delivery {
+    fn delivery_of(&self, place: Place, row: &Row, now_ms: u64) -> io::Result<Delivery> {
         let state = &self.fold.state;
         let entry = state.conversation(place.conversation);
         debug_assert_eq!(row.position, place.position);
-        Delivery {
+        let shown = state
+            .rows(place.conversation, now_ms)
+            .shown(place.seq(), row)?;
+        let change = match row.kind {
+            RowKind::Event => self.change(entry.tenant, &row.bytes),
+            RowKind::Message => None,
+        };
+        Ok(Delivery {
             position: place.position,
             tenant: state.tenants.name(entry.tenant).clone(),
             conversation: state.conversation_id(place.conversation).clone(),
             conversation_index: place.conversation,
             seq: place.seq(),
             kind: row.kind,
-            row: row.bytes.clone(),
+            row: shown.unwrap_or_else(|| row.bytes.clone()),
             audience: self.audience(&entry.shape),
-            change: (row.kind == RowKind::Event)
-                .then(|| Box::new(self.change(entry.tenant, &row.bytes))),
-        }
+            change: change.map(Box::new),
+        })
     }
 
-    fn change(&self, tenant: u32, event: &[u8]) -> Change {
+    /// Who comes and goes with an event; none where nobody does.
+    fn change(&self, tenant: u32, event: &[u8]) -> Option<Change> {
         let state = &self.fold.state;
         let event = EventView::parse(event).expect("we wrote this row");
         let users = event
@@ -47,20 +55,26 @@ impl<O> Partition<O> {
             .filter_map(|name| state.find_user(tenant, name));
         let users = users.map(|user| state.user_name(user).clone()).collect();
         match event.kind {
-            "created" | "joined" => Change {
+            "created" | "joined" => Some(Change {
                 joined: users,
                 left: Vec::new(),
-            },
-            _ => Change {
+            }),
+            "left" | "removed" => Some(Change {
                 joined: Vec::new(),
                 left: users,
-            },
+            }),
+            _ => None,
         }
     }
 
     /// What was delivered after `position`, for a link that starts or resumes there. At least one
     /// delivery if there is one, then no more once their rows reach `max_bytes`.
-    pub fn deliveries_after(&self, position: u64, max_bytes: usize) -> io::Result<DeliveryPage> {
+    pub fn deliveries_after(
+        &self,
+        position: u64,
+        max_bytes: usize,
+        now_ms: u64,
+    ) -> io::Result<DeliveryPage> {
         let state = &self.fold.state;
         let mut filling = Filling {
             page: DeliveryPage {
@@ -72,7 +86,7 @@ impl<O> Partition<O> {
             max_bytes,
         };
         while filling.page.complete && filling.page.through < state.evicted {
-            self.archived_deliveries(&mut filling)?;
+            self.archived_deliveries(&mut filling, now_ms)?;
         }
         let through = filling.page.through;
         let start = state
@@ -83,7 +97,7 @@ impl<O> Partition<O> {
                 break;
             }
             if let Some(row) = state.conversation(place.conversation).row(place.seq()) {
-                filling.push(row, || self.delivery_of(place, row));
+                filling.push(row, || self.delivery_of(place, row, now_ms))?;
             }
         }
         if filling.page.complete {
@@ -93,7 +107,7 @@ impl<O> Partition<O> {
     }
 
     /// The next rows of those that left memory.
-    fn archived_deliveries(&self, filling: &mut Filling) -> io::Result<()> {
+    fn archived_deliveries(&self, filling: &mut Filling, now_ms: u64) -> io::Result<()> {
         let state = &self.fold.state;
         let Some(archive) = state.gather.archive() else {
             return Err(io::Error::other("rows left memory without an archive"));
@@ -106,7 +120,7 @@ impl<O> Partition<O> {
         })?;
         let read_all = places.len() < PLACES_AT_ONCE;
         for (place, row) in self.archived_rows(places)? {
-            filling.push(&row, || self.delivery_of(place, &row));
+            filling.push(&row, || self.delivery_of(place, &row, now_ms))?;
             if !filling.page.complete {
                 return Ok(());
             }
@@ -133,7 +147,7 @@ impl<O> Partition<O> {
             }
             let mut next = run.iter();
             let seqs = first.seq()..last.seq() + 1;
-            let rows = state.rows(first.conversation);
+            let rows = state.rows(first.conversation, 0);
             rows.ascending(seqs, &mut |_, row| {
                 found.extend(next.next().map(|&place| (place, row.clone())));
                 true
@@ -152,14 +166,19 @@ struct Filling {
 }
 
 impl Filling {
-    fn push(&mut self, row: &Row, delivery: impl FnOnce() -> Delivery) {
+    fn push(
+        &mut self,
+        row: &Row,
+        delivery: impl FnOnce() -> io::Result<Delivery>,
+    ) -> io::Result<()> {
         if self.bytes >= self.max_bytes && !self.page.deliveries.is_empty() {
             self.page.complete = false;
             self.page.through = row.position - 1;
-            return;
+            return Ok(());
         }
+        self.page.deliveries.push(delivery()?);
         self.bytes += row.bytes.len();
         self.page.through = row.position;
-        self.page.deliveries.push(delivery());
+        Ok(())
     }
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use super::rows::Rows;
 use super::{QueryError, Who};
 use crate::conversation::Row;
 use crate::outcome::RowKind;
@@ -26,6 +27,22 @@ pub struct HistoryRow {
     pub row: Arc<[u8]>,
 }
 
+impl HistoryRow {
+    /// Makes a stored row what is shown of it.
+    pub(super) fn show(&mut self, rows: &Rows<'_>) -> io::Result<()> {
+        let stored = Row {
+            bytes: self.row.clone(),
+            position: 0,
+            ordinal: 0,
+            kind: self.kind,
+        };
+        if let Some(shown) = rows.shown(self.seq, &stored)? {
+            self.row = shown;
+        }
+        Ok(())
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistoryPage {
     /// Ascending, whichever window was asked for.
@@ -44,9 +61,10 @@ impl<O> Partition<O> {
         window: Window,
         limit: usize,
         max_bytes: usize,
+        now_ms: u64,
     ) -> Result<HistoryPage, QueryError> {
         let view = self.view(who, conversation)?;
-        let rows = self.fold.state.rows(view.index);
+        let rows = self.fold.state.rows(view.index, now_ms);
         let end = view.conversation.head() + 1;
         let (from, to) = match window {
             Window::Latest => (1, end),
@@ -62,13 +80,13 @@ impl<O> Partition<O> {
             for seqs in visible {
                 page.fill(seqs.end - 1, |each| rows.ascending(seqs, each))?;
             }
-            return Ok(page.page);
+            return Ok(page.shown(&rows)?);
         }
         for seqs in visible.rev() {
             page.fill(seqs.start, |each| rows.descending(seqs, each))?;
         }
         page.page.rows.reverse();
-        Ok(page.page)
+        Ok(page.shown(&rows)?)
     }
 }
 
@@ -91,6 +109,14 @@ impl Filling {
             limit: limit.max(1),
             max_bytes,
         }
+    }
+
+    fn shown(self, rows: &Rows<'_>) -> io::Result<HistoryPage> {
+        let mut page = self.page;
+        for row in &mut page.rows {
+            row.show(rows)?;
+        }
+        Ok(page)
     }
 
     fn is_full(&self) -> bool {

@@ -77,6 +77,7 @@ impl<O> Partition<O> {
         device: &str,
         after: &str,
         limit: usize,
+        now_ms: u64,
     ) -> io::Result<ConversationsPage> {
         let mut page = ConversationsPage {
             items: Vec::new(),
@@ -105,7 +106,7 @@ impl<O> Partition<O> {
                 page.more = true;
                 break;
             }
-            let acked_seq = self.fold.acked(user, device, index).unwrap_or(0);
+            let acked_seq = self.acked(user, device, index).unwrap_or(0);
             page.items.push(self.summary(
                 &View {
                     index,
@@ -113,12 +114,13 @@ impl<O> Partition<O> {
                     member,
                 },
                 acked_seq,
+                now_ms,
             )?);
         }
         Ok(page)
     }
 
-    fn summary(&self, view: &View<'_>, acked_seq: u64) -> io::Result<Summary> {
+    fn summary(&self, view: &View<'_>, acked_seq: u64, now_ms: u64) -> io::Result<Summary> {
         let state = &self.fold.state;
         let View {
             index,
@@ -137,12 +139,18 @@ impl<O> Partition<O> {
             Shape::Group { title, .. } => (ConversationKind::Group, title.clone(), None),
         };
         let head = conversation.head();
-        let rows = state.rows(index);
-        let last = if head == 0 {
-            None
-        } else {
-            Some(rows.row(head)?)
-        };
+        let rows = state.rows(index, now_ms);
+        let mut last = None;
+        if head > 0 {
+            let row = rows.row(head)?;
+            let last = last.insert(HistoryRow {
+                seq: head,
+                kind: row.kind,
+                row: row.bytes,
+            });
+            last.show(&rows)?;
+        }
+        let (read_seq, _) = self.cursors_of(index, member);
         Ok(Summary {
             conversation: state.conversation_id(index).clone(),
             kind,
@@ -150,14 +158,10 @@ impl<O> Partition<O> {
             peer,
             seq: head,
             joined_seq: member.joined,
-            read_seq: member.read,
+            read_seq,
             acked_seq,
-            unread: rows.ordinal(head)? - rows.ordinal(seen(member))?,
-            last: last.map(|row| HistoryRow {
-                seq: head,
-                kind: row.kind,
-                row: row.bytes,
-            }),
+            unread: rows.ordinal(head)? - rows.ordinal(seen(member, read_seq))?,
+            last,
         })
     }
 
@@ -202,6 +206,6 @@ impl<O> Partition<O> {
 }
 
 /// The last number that does not count as unread.
-fn seen(member: &Member) -> u64 {
-    member.read.max(member.last_send).max(member.joined - 1)
+fn seen(member: &Member, read: u64) -> u64 {
+    read.max(member.last_send).max(member.joined - 1)
 }

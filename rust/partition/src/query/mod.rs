@@ -6,11 +6,13 @@ mod history;
 mod lists;
 mod rights;
 mod rows;
+mod shown;
 
 pub use catch_up::{CatchUpFrom, CatchUpRow, Cursor, Page};
 pub use history::{HistoryPage, HistoryRow, Window};
 pub use lists::{ConversationKind, ConversationsPage, MemberInfo, MembersPage, Summary};
 pub use rights::EphemeralTarget;
+pub(crate) use shown::{Life, author};
 
 use core::fmt;
 use std::io;
@@ -66,10 +68,10 @@ impl From<io::Error> for QueryError {
 }
 
 /// A committed conversation seen by somebody who is or was in it.
-struct View<'a> {
-    index: u32,
-    conversation: &'a Conversation,
-    member: &'a Member,
+pub(crate) struct View<'a> {
+    pub(crate) index: u32,
+    pub(crate) conversation: &'a Conversation,
+    pub(crate) member: &'a Member,
 }
 
 impl<O> Partition<O> {
@@ -78,7 +80,7 @@ impl<O> Partition<O> {
         self.fold.state.find_user(tenant, who.user)
     }
 
-    fn view(&self, who: Who<'_>, conversation: &str) -> Result<View<'_>, Refused> {
+    pub(crate) fn view(&self, who: Who<'_>, conversation: &str) -> Result<View<'_>, Refused> {
         let state = &self.fold.state;
         let found = state.find_tenant(who.tenant).and_then(|tenant| {
             let index = state.find_conversation(tenant, conversation)?;

@@ -13,6 +13,9 @@ pub(crate) struct Rows<'a> {
     index: u32,
     pub(crate) conversation: &'a Conversation,
     archive: Option<&'a dyn Archive>,
+    /// When the rows are looked at, milliseconds since 1970.
+    pub(crate) now_ms: u64,
+    pub(super) first_expiry_ms: u64,
 }
 
 impl From<ArchivedRow> for Row {
@@ -27,17 +30,21 @@ impl From<ArchivedRow> for Row {
 }
 
 impl State {
-    pub(crate) fn rows(&self, index: u32) -> Rows<'_> {
+    /// The rows as they are stored, or as they are shown at a time. It is not before that of the
+    /// last batch, so that what has expired stays so when the clock is set back.
+    pub(crate) fn rows(&self, index: u32, now_ms: u64) -> Rows<'_> {
         Rows {
             index,
             conversation: self.conversation(index),
             archive: self.gather.archive(),
+            now_ms: now_ms.max(self.time_ms),
+            first_expiry_ms: self.first_expiry_ms,
         }
     }
 }
 
 impl<'a> Rows<'a> {
-    /// The row of a number from 1 to the head.
+    /// The row of a number from 1 to the head, as it is stored; as are the others.
     pub(crate) fn row(&self, seq: u64) -> io::Result<Row> {
         if let Some(row) = self.conversation.row(seq) {
             return Ok(row.clone());

@@ -108,3 +108,70 @@ pub fn with_id(command: &[u8], message_id: u64) -> Vec<u8> {
     out.extend_from_slice(command);
     out
 }
+
+fn change(
+    user: &str,
+    key: &str,
+    conversation: &str,
+    kind: u32,
+    seq: u64,
+    content: &[u8],
+) -> Vec<u8> {
+    command(user, key, conversation, kind, |out| {
+        put_number(out, 1, seq);
+        put_bytes(out, 2, content);
+    })
+}
+
+pub fn recall(user: &str, key: &str, conversation: &str, seq: u64) -> Vec<u8> {
+    change(user, key, conversation, 17, seq, &[])
+}
+
+pub fn edit(user: &str, key: &str, conversation: &str, seq: u64, text: &str) -> Vec<u8> {
+    let mut content = Vec::new();
+    put_bytes(&mut content, 11, text.as_bytes());
+    change(user, key, conversation, 18, seq, &content)
+}
+
+pub fn react(user: &str, key: &str, conversation: &str, seq: u64, reaction: &str) -> Vec<u8> {
+    let mut content = Vec::new();
+    put_bytes(&mut content, 14, reaction.as_bytes());
+    change(user, key, conversation, 19, seq, &content)
+}
+
+/// A send that lives for a time.
+pub fn mortal(user: &str, key: &str, conversation: &str, text: &str, ttl_ms: u64) -> Vec<u8> {
+    let mut content = Vec::new();
+    put_bytes(&mut content, 7, text.as_bytes());
+    put_number(&mut content, 10, ttl_ms);
+    send_content(user, key, conversation, "", &content)
+}
+
+pub fn role(user: &str, key: &str, conversation: &str, users: &[&str], role: &str) -> Vec<u8> {
+    command(user, key, conversation, 20, |out| {
+        put_users(out, users);
+        put_bytes(out, 2, role.as_bytes());
+    })
+}
+
+pub fn mute(user: &str, key: &str, conversation: &str, users: &[&str], muted: bool) -> Vec<u8> {
+    let kind = if muted { 21 } else { 22 };
+    command(user, key, conversation, kind, |out| put_users(out, users))
+}
+
+pub fn settings(
+    user: &str,
+    key: &str,
+    conversation: &str,
+    title: Option<&str>,
+    open: Option<bool>,
+) -> Vec<u8> {
+    command(user, key, conversation, 23, |out| {
+        if let Some(title) = title {
+            put_message(out, 1, title.as_bytes());
+        }
+        if let Some(open) = open {
+            out.extend_from_slice(&[2 << 3, u8::from(open)]);
+        }
+    })
+}

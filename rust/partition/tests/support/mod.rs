@@ -83,6 +83,11 @@ impl Owner {
 
     /// One batch from begin to commit.
     pub fn commit(&mut self, commands: &[Vec<u8>]) -> Committed<usize> {
+        self.commit_at(commands, 0)
+    }
+
+    /// The same, its rows delivered at a time.
+    pub fn commit_at(&mut self, commands: &[Vec<u8>], now_ms: u64) -> Committed<usize> {
         self.begin(commands);
         self.sequencer.number(self.partition.records_mut().0);
         let batch = self
@@ -90,7 +95,7 @@ impl Owner {
             .finish()
             .expect("the sequencer numbers as agreed");
         assert_eq!(batch.first_position, self.partition.position() + 1);
-        let committed = self.partition.commit();
+        let committed = self.partition.commit_at(now_ms);
         assert_eq!(
             self.partition.position() + 1,
             batch.first_position + u64::from(batch.count)
@@ -178,14 +183,15 @@ impl Owner {
     /// What a user sees of a conversation: number and text of each row.
     pub fn seen(&self, user: &str, conversation: &str) -> Result<Vec<(u64, String)>, Refused> {
         let all = usize::MAX;
-        let page = match self
-            .partition
-            .history(who(user), conversation, Window::Latest, all, all)
-        {
-            Ok(page) => page,
-            Err(QueryError::Refused(refused)) => return Err(refused),
-            Err(QueryError::Archive(error)) => panic!("{error}"),
-        };
+        let page =
+            match self
+                .partition
+                .history(who(user), conversation, Window::Latest, all, all, 0)
+            {
+                Ok(page) => page,
+                Err(QueryError::Refused(refused)) => return Err(refused),
+                Err(QueryError::Archive(error)) => panic!("{error}"),
+            };
         assert!(!page.more);
         Ok(page
             .rows

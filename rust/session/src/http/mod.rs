@@ -142,13 +142,17 @@ enum Route {
 }
 
 /// The verbs that need no session.
-const VERBS: [&str; 8] = [
+const VERBS: [&str; 12] = [
     "send",
     "ack",
     "read",
     "history",
     "conversations",
     "group",
+    "receipts",
+    "recall",
+    "edit",
+    "react",
     "ping",
     "ticket",
 ];

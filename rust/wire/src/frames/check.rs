@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::client::{Body, Group, Header, Send, Target, Verb};
+use super::client::{Body, Group, Header, Presence, Send, Target, Verb};
 use super::codes::{self, Code};
 use super::server::Limits;
 use super::{JSON_DEPTH, id, limits};
@@ -23,9 +23,37 @@ pub fn verb(verb: &Verb<'_>, announced: &Limits) -> Result<(), Refusal> {
         }
         Verb::Refresh { token } => at_most("token", token, limits::TOKEN_BYTES.max),
         Verb::Send(message) => send(message, announced),
-        Verb::Ack { conversation, .. } | Verb::Read { conversation, .. } => {
-            an_id("conversation", conversation)
+        Verb::Ack { conversation, .. }
+        | Verb::Read { conversation, .. }
+        | Verb::Receipts { conversation, .. } => an_id("conversation", conversation),
+        Verb::Recall {
+            conversation,
+            seq,
+            key,
+        } => a_message(conversation, *seq, key),
+        Verb::Edit {
+            conversation,
+            seq,
+            key,
+            body,
+        } => {
+            a_message(conversation, *seq, key)?;
+            a_body("edit", body, announced)
         }
+        Verb::React {
+            conversation,
+            seq,
+            key,
+            reaction,
+            ..
+        } => {
+            a_message(conversation, *seq, key)?;
+            if reaction.is_empty() || reaction.chars().any(char::is_control) {
+                return Err(invalid("react.reaction: text without controls".to_owned()));
+            }
+            at_most("react.reaction", reaction, limits::REACTION_BYTES.max)
+        }
+        Verb::Presence(action) => presence(action),
         Verb::History {
             conversation,
             limit,
@@ -50,17 +78,7 @@ fn send(send: &Send<'_>, announced: &Limits) -> Result<(), Refusal> {
         Target::Conversation(id) => an_id("send.to.conversation", id)?,
     }
     a_key("send.key", &send.key)?;
-    if send.body.len() as u64 > announced.body_bytes {
-        let text = format!("the body: at most {} bytes", announced.body_bytes);
-        return Err((&codes::BODY_TOO_LARGE, text.into()));
-    }
-    if let Body::Bytes { content_type, .. } = &send.body {
-        at_most(
-            "send.contentType",
-            content_type,
-            limits::CONTENT_TYPE_BYTES.max,
-        )?;
-    }
+    a_body("send", &send.body, announced)?;
     if send.ttl_ms > limits::TTL_MS.max {
         return Err(invalid(format!(
             "send.ttlMs: at most {}",
@@ -81,6 +99,48 @@ fn send(send: &Send<'_>, announced: &Limits) -> Result<(), Refusal> {
         return Err((&codes::HEADERS_TOO_LARGE, text.into()));
     }
     Ok(())
+}
+
+fn a_body(verb: &str, body: &Body<'_>, announced: &Limits) -> Result<(), Refusal> {
+    if body.len() as u64 > announced.body_bytes {
+        let text = format!("the body: at most {} bytes", announced.body_bytes);
+        return Err((&codes::BODY_TOO_LARGE, text.into()));
+    }
+    if let Body::Bytes { content_type, .. } = body {
+        at_most(
+            &format!("{verb}.contentType"),
+            content_type,
+            limits::CONTENT_TYPE_BYTES.max,
+        )?;
+    }
+    Ok(())
+}
+
+/// What a message is named by that something is done to.
+fn a_message(conversation: &str, seq: u64, key: &str) -> Result<(), Refusal> {
+    an_id("conversation", conversation)?;
+    if seq == 0 {
+        return Err(invalid("seq: from 1".to_owned()));
+    }
+    a_key("key", key)
+}
+
+fn presence(action: &Presence<'_>) -> Result<(), Refusal> {
+    match action {
+        Presence::Subscribe { users } | Presence::Unsubscribe { users } => {
+            let most = limits::PRESENCE_USERS.max;
+            if users.len() as u64 > most {
+                return Err(invalid(format!("presence: users: at most {most}")));
+            }
+            users
+                .iter()
+                .try_for_each(|user| an_id("presence: users", user))
+        }
+        Presence::Set { status } if matches!(&**status, "online" | "away") => Ok(()),
+        Presence::Set { .. } => Err(invalid(
+            "presence.set.status: `online` or `away`".to_owned(),
+        )),
+    }
 }
 
 fn group(group: &Group<'_>, announced: &Limits) -> Result<(), Refusal> {
@@ -111,10 +171,56 @@ fn group(group: &Group<'_>, announced: &Limits) -> Result<(), Refusal> {
             conversation,
             key,
             users: named,
+        }
+        | Group::Mute {
+            conversation,
+            key,
+            users: named,
+        }
+        | Group::Unmute {
+            conversation,
+            key,
+            users: named,
         } => {
             an_id("group: conversation", conversation)?;
             a_key("group: key", key)?;
             users("group: users", named, announced)
+        }
+        Group::Role {
+            conversation,
+            key,
+            users: named,
+            role,
+        } => {
+            an_id("group: conversation", conversation)?;
+            a_key("group: key", key)?;
+            users("group: users", named, announced)?;
+            match &**role {
+                "member" | "admin" => Ok(()),
+                "owner" if named.len() == 1 => Ok(()),
+                "owner" => Err(invalid("group.role: there is one owner".to_owned())),
+                _ => Err(invalid(
+                    "group.role.role: `member`, `admin` or `owner`".to_owned(),
+                )),
+            }
+        }
+        Group::Settings {
+            conversation,
+            key,
+            title,
+            open,
+        } => {
+            an_id("group: conversation", conversation)?;
+            a_key("group: key", key)?;
+            let title = title.as_deref();
+            if title.is_none() && open.is_none() {
+                return Err(invalid("group.settings: `title` or `open`".to_owned()));
+            }
+            at_most(
+                "group.settings.title",
+                title.unwrap_or(""),
+                limits::TITLE_BYTES.max,
+            )
         }
         Group::Members {
             conversation,
@@ -178,6 +284,8 @@ pub(super) const MANY_BODIES: &str = "send: more than one of json, text, base64 
 pub(super) const STRAY_TYPE: &str = "send.contentType: goes with base64 (bytes) only";
 pub(super) const NO_ACTION: &str = "group: no action";
 pub(super) const MANY_ACTIONS: &str = "group: more than one action";
+pub(super) const NO_PRESENCE: &str = "presence: no action";
+pub(super) const MANY_PRESENCES: &str = "presence: more than one action";
 pub(super) const BEFORE_AND_AFTER: &str = "history: both before and after";
 const TOO_DEEP: &str = "send.json: nested too deeply";
 

@@ -50,6 +50,33 @@ pub enum Verb<'a> {
         limit: Option<u32>,
     },
     Group(Group<'a>),
+    /// How many have the message `seq`, and how many have read it.
+    Receipts {
+        conversation: Cow<'a, str>,
+        seq: u64,
+    },
+    /// Takes the content of the message `seq` away, for everybody.
+    Recall {
+        conversation: Cow<'a, str>,
+        seq: u64,
+        key: Cow<'a, str>,
+    },
+    /// Gives the message `seq` another body.
+    Edit {
+        conversation: Cow<'a, str>,
+        seq: u64,
+        key: Cow<'a, str>,
+        body: Body<'a>,
+    },
+    /// Adds a reaction to the message `seq`, or removes one.
+    React {
+        conversation: Cow<'a, str>,
+        seq: u64,
+        key: Cow<'a, str>,
+        reaction: Cow<'a, str>,
+        remove: bool,
+    },
+    Presence(Presence<'a>),
     Ping,
     /// A verb, or an action of `group`, that this version does not know: to be answered with
     /// [`super::codes::UNSUPPORTED`].
@@ -133,6 +160,18 @@ impl Send<'_> {
     }
 }
 
+/// Appends fields 10 to 13 of `imfast.v1.Event`: the body that an edit gives.
+pub fn write_edited_body(out: &mut Vec<u8>, body: &Body<'_>) {
+    match body {
+        Body::Json(text) => put_message(out, 10, text.as_bytes()),
+        Body::Text(text) => put_message(out, 11, text.as_bytes()),
+        Body::Bytes { data, content_type } => {
+            put_message(out, 12, data);
+            put_bytes(out, 13, content_type.as_bytes());
+        }
+    }
+}
+
 pub(super) fn write_content(
     out: &mut Vec<u8>,
     body: Option<&Body<'_>>,
@@ -189,10 +228,51 @@ pub enum Group<'a> {
         key: Cow<'a, str>,
         users: Vec<Cow<'a, str>>,
     },
+    /// Makes members `admin` or `member` again, or one of them the `owner`.
+    Role {
+        conversation: Cow<'a, str>,
+        key: Cow<'a, str>,
+        users: Vec<Cow<'a, str>>,
+        role: Cow<'a, str>,
+    },
+    /// Takes the right to write from members.
+    Mute {
+        conversation: Cow<'a, str>,
+        key: Cow<'a, str>,
+        users: Vec<Cow<'a, str>>,
+    },
+    Unmute {
+        conversation: Cow<'a, str>,
+        key: Cow<'a, str>,
+        users: Vec<Cow<'a, str>>,
+    },
+    /// Changes what is given.
+    Settings {
+        conversation: Cow<'a, str>,
+        key: Cow<'a, str>,
+        title: Option<Cow<'a, str>>,
+        open: Option<bool>,
+    },
     /// A page of the members behind the user `after` (empty: from the start).
     Members {
         conversation: Cow<'a, str>,
         after: Cow<'a, str>,
         limit: Option<u32>,
+    },
+}
+
+/// What is said or asked about who is online.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Presence<'a> {
+    /// Tells of these users now, and of each change.
+    Subscribe {
+        users: Vec<Cow<'a, str>>,
+    },
+    Unsubscribe {
+        users: Vec<Cow<'a, str>>,
+    },
+    /// What others are told of this session: `online` or `away`.
+    Set {
+        status: Cow<'a, str>,
     },
 }

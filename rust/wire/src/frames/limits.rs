@@ -131,6 +131,24 @@ pub const TITLE_BYTES: Limit = Limit {
     unit: "bytes",
 };
 
+/// A reaction to a message.
+pub const REACTION_BYTES: Limit = Limit {
+    name: "reaction_bytes",
+    default: 64,
+    min: 64,
+    max: 64,
+    unit: "bytes",
+};
+
+/// Users whose presence one session watches.
+pub const PRESENCE_USERS: Limit = Limit {
+    name: "presence_users",
+    default: 200,
+    min: 200,
+    max: 200,
+    unit: "count",
+};
+
 /// An access token.
 pub const TOKEN_BYTES: Limit = Limit {
     name: "token_bytes",
@@ -228,6 +246,8 @@ pub const ALL: &[Limit] = &[
     KEY_BYTES,
     CONTENT_TYPE_BYTES,
     TITLE_BYTES,
+    REACTION_BYTES,
+    PRESENCE_USERS,
     TOKEN_BYTES,
     TTL_MS,
     MEMBERS_PER_CALL,

@@ -56,6 +56,8 @@ pub struct MessageView<'a> {
     pub ttl_ms: u64,
     pub silent: bool,
     pub ephemeral: bool,
+    /// Seq of the latest edit; 0 without one.
+    pub edited_seq: u64,
     has_headers: bool,
     row: &'a [u8],
 }
@@ -87,6 +89,7 @@ impl<'a> MessageView<'a> {
                 }
                 (12, Value::Varint(n)) => view.silent = n != 0,
                 (13, Value::Varint(n)) => view.ephemeral = n != 0,
+                (14, Value::Varint(n)) => view.edited_seq = n,
                 _ => {}
             }
         }
@@ -112,9 +115,22 @@ pub struct EventView<'a> {
     pub message_id: u64,
     pub by: &'a str,
     pub timestamp_ms: u64,
-    /// `created`, `joined`, `left`, `removed`; later versions may add others.
+    /// See the table of events in `spec/wire.md`; later versions may add others.
     pub kind: &'a str,
     pub title: &'a str,
+    /// The message that the event is about; 0 for none.
+    pub ref_seq: u64,
+    /// What an edit made of the message.
+    pub body: Option<BodyView<'a>>,
+    pub content_type: &'a str,
+    pub reaction: &'a str,
+    /// The reaction was taken back.
+    pub withdrawn: bool,
+    pub role: &'a str,
+    /// Anybody may join, as of this event.
+    pub open: bool,
+    /// When the message that was edited expires, milliseconds since 1970; 0: never.
+    pub expires_ms: u64,
     users: usize,
     row: &'a [u8],
 }
@@ -141,6 +157,16 @@ impl<'a> EventView<'a> {
                     view.users += 1;
                 }
                 (8, Value::Bytes(_)) => view.title = value.text(at)?,
+                (9, Value::Varint(n)) => view.ref_seq = n,
+                (10, Value::Bytes(_)) => view.body = Some(BodyView::Json(value.text(at)?)),
+                (11, Value::Bytes(_)) => view.body = Some(BodyView::Text(value.text(at)?)),
+                (12, Value::Bytes(bytes)) => view.body = Some(BodyView::Bytes(bytes)),
+                (13, Value::Bytes(_)) => view.content_type = value.text(at)?,
+                (14, Value::Bytes(_)) => view.reaction = value.text(at)?,
+                (15, Value::Varint(n)) => view.withdrawn = n != 0,
+                (16, Value::Bytes(_)) => view.role = value.text(at)?,
+                (17, Value::Varint(n)) => view.open = n != 0,
+                (18, Value::Varint(n)) => view.expires_ms = n,
                 _ => {}
             }
         }

@@ -66,6 +66,25 @@ pub enum ServerBody<'a> {
     Pong {
         server_time_ms: u64,
     },
+    /// How many of a conversation's other members have the message `seq`.
+    Receipts {
+        conversation: Cow<'a, str>,
+        seq: u64,
+        delivered: u64,
+        read: u64,
+        members: u64,
+    },
+    /// How far `user` has come. 0 where that is not known to have changed.
+    Receipt {
+        conversation: Cow<'a, str>,
+        user: Cow<'a, str>,
+        delivered_seq: u64,
+        read_seq: u64,
+    },
+    /// Who is online: an answer, or a push of what changed.
+    Presence {
+        items: List<'a, Status<'a>>,
+    },
     /// Made by [`ServerBody::error`]; the fields stand for themselves so that a client can be
     /// told a code that its catalogue does not have yet.
     Error {
@@ -174,6 +193,16 @@ pub struct Member<'a> {
     pub user: Cow<'a, str>,
     pub role: Cow<'a, str>,
     pub joined_seq: u64,
+}
+
+/// Whether somebody is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status<'a> {
+    pub user: Cow<'a, str>,
+    /// `online`, `away` or `offline`.
+    pub status: Cow<'a, str>,
+    /// When the user was last online, milliseconds since 1970; 0: now, or not known.
+    pub last_seen_ms: u64,
 }
 
 /// The items of a page: borrowed by who encodes, owned by who decodes.

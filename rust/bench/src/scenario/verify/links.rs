@@ -364,7 +364,7 @@ impl<T: Transport> Links<T> {
             id: 1,
             verb: Verb::Connect {
                 token: (&*self.users[index].token).into(),
-                device: "bench".into(),
+                device: "".into(),
                 sync: (&*self.all[index].sync).into(),
             },
         };

@@ -130,7 +130,7 @@ mod testing {
             id: 1,
             verb: Verb::Connect {
                 token: token.into(),
-                device: "bench".into(),
+                device: "".into(),
                 sync: "".into(),
             },
         }

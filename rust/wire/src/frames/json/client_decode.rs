@@ -6,12 +6,12 @@ use std::cell::Cell;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess};
 use serde_json::value::RawValue;
 
+use super::client_change::{Change, PresenceFields};
+use super::client_group::{GroupFields, Page};
 use super::content::Content;
-use super::read::{
-    Fields, Object, fill, flag, ignore, maybe_number, number, object, read, text, texts,
-};
+use super::read::{Fields, Object, fill, ignore, maybe_number, number, object, text};
 use super::{message_of, offset_of, utf8};
-use crate::frames::client::{ClientFrame, Group, Send, Target, Verb};
+use crate::frames::client::{ClientFrame, Send, Target, Verb};
 use crate::frames::{FrameError, MAX_NUMBER, check};
 
 /// Reads one frame, all of `input` but for whitespace.
@@ -245,6 +245,15 @@ impl<'de> DeserializeSeed<'de> for Named<'_> {
                 }
             }
             "group" => object::<D, GroupFields<'de>>(from)?.verb()?,
+            "receipts" => {
+                let cursor: Cursor<'de> = object(from)?;
+                Verb::Receipts {
+                    conversation: cursor.conversation,
+                    seq: cursor.seq,
+                }
+            }
+            "recall" | "edit" | "react" => object::<D, Change<'de>>(from)?.verb(self.0)?,
+            "presence" => object::<D, PresenceFields<'de>>(from)?.verb()?,
             _ => return IgnoredAny::deserialize(from).map(|_| None),
         };
         Ok(Some(verb))
@@ -348,7 +357,7 @@ struct Cursor<'a> {
 }
 
 impl<'de> Fields<'de> for Cursor<'de> {
-    const NAME: &'static str = "ack or read";
+    const NAME: &'static str = "ack, read or receipts";
 
     fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
         match key {
@@ -391,133 +400,6 @@ impl<'de> Fields<'de> for History<'de> {
             "before" => self.before = maybe_number(map, "history.before")?,
             "after" => self.after = maybe_number(map, "history.after")?,
             "limit" => self.limit = check::page_limit(number(map, "history.limit")?),
-            _ => ignore(map)?,
-        }
-        Ok(())
-    }
-}
-
-#[derive(Default)]
-struct Page<'a> {
-    conversation: Cow<'a, str>,
-    after: Cow<'a, str>,
-    limit: Option<u32>,
-}
-
-impl<'de> Fields<'de> for Page<'de> {
-    const NAME: &'static str = "conversations or group.members";
-
-    fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        match key {
-            "conversation" => self.conversation = text(map, "group.members.conversation")?,
-            "after" => self.after = text(map, "after")?,
-            "limit" => self.limit = check::page_limit(number(map, "limit")?),
-            _ => ignore(map)?,
-        }
-        Ok(())
-    }
-}
-
-#[derive(Default)]
-struct GroupFields<'a> {
-    action: Option<Group<'a>>,
-    unknown: bool,
-}
-
-impl<'a> GroupFields<'a> {
-    fn verb<E: Error>(self) -> Result<Verb<'a>, E> {
-        match self.action {
-            Some(action) => Ok(Verb::Group(action)),
-            None if self.unknown => Ok(Verb::Unknown),
-            None => Err(E::custom(check::NO_ACTION)),
-        }
-    }
-}
-
-impl<'de> Fields<'de> for GroupFields<'de> {
-    const NAME: &'static str = "group";
-
-    fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        let action = match key {
-            "create" | "join" | "leave" | "add" | "remove" => {
-                read::<A, Action<'de>>(map)?.group(key)
-            }
-            "members" => {
-                let page: Page<'de> = read(map)?;
-                Group::Members {
-                    conversation: page.conversation,
-                    after: page.after,
-                    limit: page.limit,
-                }
-            }
-            _ => {
-                self.unknown = true;
-                return ignore(map);
-            }
-        };
-        if self.action.is_some() {
-            return Err(A::Error::custom(check::MANY_ACTIONS));
-        }
-        self.action = Some(action);
-        Ok(())
-    }
-}
-
-/// The fields of every action that changes a group.
-#[derive(Default)]
-struct Action<'a> {
-    conversation: Cow<'a, str>,
-    key: Cow<'a, str>,
-    title: Cow<'a, str>,
-    members: Vec<Cow<'a, str>>,
-    users: Vec<Cow<'a, str>>,
-    open: bool,
-}
-
-impl<'a> Action<'a> {
-    fn group(self, name: &str) -> Group<'a> {
-        let Self {
-            conversation,
-            key,
-            title,
-            members,
-            users,
-            open,
-        } = self;
-        match name {
-            "create" => Group::Create {
-                key,
-                title,
-                members,
-                open,
-            },
-            "join" => Group::Join { conversation, key },
-            "leave" => Group::Leave { conversation, key },
-            "add" => Group::Add {
-                conversation,
-                key,
-                users,
-            },
-            _ => Group::Remove {
-                conversation,
-                key,
-                users,
-            },
-        }
-    }
-}
-
-impl<'de> Fields<'de> for Action<'de> {
-    const NAME: &'static str = "a group's action";
-
-    fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        match key {
-            "conversation" => self.conversation = text(map, "group: conversation")?,
-            "key" => self.key = text(map, "group: key")?,
-            "title" => self.title = text(map, "group.create.title")?,
-            "members" => self.members = texts(map, "group.create.members")?,
-            "users" => self.users = texts(map, "group: users")?,
-            "open" => self.open = flag(map, "group.create.open")?,
             _ => ignore(map)?,
         }
         Ok(())

@@ -6,7 +6,7 @@ use super::write::{
     array, base64, braces, comma, flag, number, object, optional_flag, optional_number,
     optional_text, raw, string, text,
 };
-use crate::frames::client::{Body, ClientFrame, Group, Header, Send, Target, Verb};
+use crate::frames::client::{Body, ClientFrame, Group, Header, Presence, Send, Target, Verb};
 
 /// Appends one frame.
 pub fn encode_client(frame: &ClientFrame<'_>, out: &mut Vec<u8>) {
@@ -57,6 +57,44 @@ fn encode_verb(verb: &Verb<'_>, out: &mut Vec<u8>) {
             optional_number(out, "limit", limit.unwrap_or(0).into());
         }),
         Verb::Group(group) => object(out, "group", |out| encode_group(group, out)),
+        Verb::Receipts { conversation, seq } => object(out, "receipts", |out| {
+            text(out, "conversation", conversation);
+            number(out, "seq", *seq);
+        }),
+        Verb::Recall {
+            conversation,
+            seq,
+            key,
+        } => object(out, "recall", |out| encode_of(conversation, *seq, key, out)),
+        Verb::Edit {
+            conversation,
+            seq,
+            key,
+            body,
+        } => object(out, "edit", |out| {
+            encode_of(conversation, *seq, key, out);
+            encode_content(body, out);
+        }),
+        Verb::React {
+            conversation,
+            seq,
+            key,
+            reaction,
+            remove,
+        } => object(out, "react", |out| {
+            encode_of(conversation, *seq, key, out);
+            text(out, "reaction", reaction);
+            optional_flag(out, "remove", *remove);
+        }),
+        Verb::Presence(presence) => object(out, "presence", |out| match presence {
+            Presence::Subscribe { users } => {
+                object(out, "subscribe", |out| strings(out, "users", users));
+            }
+            Presence::Unsubscribe { users } => {
+                object(out, "unsubscribe", |out| strings(out, "users", users));
+            }
+            Presence::Set { status } => object(out, "set", |out| text(out, "status", status)),
+        }),
         Verb::Ping => object(out, "ping", |_| {}),
         Verb::Unknown => object(out, "unknown", |_| {}),
     }
@@ -69,7 +107,15 @@ fn encode_send(send: &Send<'_>, out: &mut Vec<u8>) {
         Target::Conversation(id) => text(out, "conversation", id),
     });
     optional_text(out, "key", &send.key);
-    match &send.body {
+    encode_content(&send.body, out);
+    optional_number(out, "ttlMs", send.ttl_ms);
+    encode_headers(&send.headers, out);
+    optional_flag(out, "silent", send.silent);
+    optional_flag(out, "ephemeral", send.ephemeral);
+}
+
+fn encode_content(body: &Body<'_>, out: &mut Vec<u8>) {
+    match body {
         Body::Json(json) => raw(out, "json", json),
         Body::Text(body) => text(out, "text", body),
         Body::Bytes { data, content_type } => {
@@ -77,10 +123,13 @@ fn encode_send(send: &Send<'_>, out: &mut Vec<u8>) {
             optional_text(out, "contentType", content_type);
         }
     }
-    optional_number(out, "ttlMs", send.ttl_ms);
-    encode_headers(&send.headers, out);
-    optional_flag(out, "silent", send.silent);
-    optional_flag(out, "ephemeral", send.ephemeral);
+}
+
+/// Which message something is done to, under which key.
+fn encode_of(conversation: &str, seq: u64, key: &str, out: &mut Vec<u8>) {
+    text(out, "conversation", conversation);
+    number(out, "seq", seq);
+    optional_text(out, "key", key);
 }
 
 fn encode_headers(headers: &[Header<'_>], out: &mut Vec<u8>) {
@@ -123,18 +172,52 @@ fn encode_group(group: &Group<'_>, out: &mut Vec<u8>) {
             key,
             users,
         } => object(out, "add", |out| {
-            text(out, "conversation", conversation);
-            optional_text(out, "key", key);
-            strings(out, "users", users);
+            encode_many(conversation, key, users, out);
         }),
         Group::Remove {
             conversation,
             key,
             users,
         } => object(out, "remove", |out| {
+            encode_many(conversation, key, users, out);
+        }),
+        Group::Role {
+            conversation,
+            key,
+            users,
+            role,
+        } => object(out, "role", |out| {
+            encode_many(conversation, key, users, out);
+            text(out, "role", role);
+        }),
+        Group::Mute {
+            conversation,
+            key,
+            users,
+        } => object(out, "mute", |out| {
+            encode_many(conversation, key, users, out);
+        }),
+        Group::Unmute {
+            conversation,
+            key,
+            users,
+        } => object(out, "unmute", |out| {
+            encode_many(conversation, key, users, out);
+        }),
+        Group::Settings {
+            conversation,
+            key,
+            title,
+            open,
+        } => object(out, "settings", |out| {
             text(out, "conversation", conversation);
             optional_text(out, "key", key);
-            strings(out, "users", users);
+            if let Some(title) = title {
+                text(out, "title", title);
+            }
+            if let Some(open) = open {
+                flag(out, "open", *open);
+            }
         }),
         Group::Members {
             conversation,
@@ -146,6 +229,12 @@ fn encode_group(group: &Group<'_>, out: &mut Vec<u8>) {
             optional_number(out, "limit", limit.unwrap_or(0).into());
         }),
     }
+}
+
+fn encode_many(conversation: &str, key: &str, users: &[Cow<'_, str>], out: &mut Vec<u8>) {
+    text(out, "conversation", conversation);
+    optional_text(out, "key", key);
+    strings(out, "users", users);
 }
 
 fn strings(out: &mut Vec<u8>, name: &str, texts: &[Cow<'_, str>]) {

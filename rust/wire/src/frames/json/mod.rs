@@ -1,13 +1,16 @@
 //! The JSON encoding. Input is read by `serde_json` straight into frames, without a tree of
 //! values; output is written by hand ([`write`]), rows straight from their protobuf bytes.
 
+mod client_change;
 mod client_decode;
 mod client_encode;
+mod client_group;
 mod content;
 mod effect;
 mod read;
 mod server_decode;
 mod server_encode;
+mod server_rows;
 mod write;
 
 pub use client_decode::{Values, decode_client, decode_verb, values};

@@ -197,26 +197,26 @@ pub(super) fn wide<'de, A: MapAccess<'de>>(
 struct Flag(&'static str);
 
 impl<'de> DeserializeSeed<'de> for Flag {
-    type Value = bool;
+    type Value = Option<bool>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
 impl Visitor<'_> for Flag {
-    type Value = bool;
+    type Value = Option<bool>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} to be true or false", self.0)
     }
 
-    fn visit_bool<E: Error>(self, value: bool) -> Result<bool, E> {
-        Ok(value)
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Self::Value, E> {
+        Ok(Some(value))
     }
 
-    fn visit_unit<E: Error>(self) -> Result<bool, E> {
-        Ok(false)
+    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+        Ok(None)
     }
 }
 
@@ -225,6 +225,14 @@ pub(super) fn flag<'de, A: MapAccess<'de>>(
     map: &mut A,
     name: &'static str,
 ) -> Result<bool, A::Error> {
+    Ok(maybe_flag(map, name)?.unwrap_or(false))
+}
+
+/// The flag that follows in `map`; `null` is none.
+pub(super) fn maybe_flag<'de, A: MapAccess<'de>>(
+    map: &mut A,
+    name: &'static str,
+) -> Result<Option<bool>, A::Error> {
     map.next_value_seed(Flag(name))
 }
 

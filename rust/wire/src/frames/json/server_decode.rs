@@ -1,21 +1,17 @@
 //! Server frames from JSON: what a client of ours hears.
 
 use std::borrow::Cow;
-use std::ops::Range;
 
 use serde::de::DeserializeSeed as _;
 use serde::de::{Deserialize, Deserializer, MapAccess};
 
-use super::content::Content;
-use super::read::{Fields, Object, flag, ignore, number, objects, read, text, texts, wide};
+use super::read::{Fields, Object, flag, ignore, number, objects, read, text, wide};
+use super::server_rows::{Item, Stored};
 use super::{message_of, offset_of, utf8};
 use crate::frames::FrameError;
-use crate::frames::client::write_content;
-use crate::frames::row::write_row_prefix;
 use crate::frames::server::{
-    Limits, List, Member, Row, ServerBody, ServerFrame, Summary, parse_position,
+    Limits, List, Member, Row, ServerBody, ServerFrame, Status, Summary, parse_position,
 };
-use crate::protobuf::{put_bytes, put_message};
 
 /// Reads one frame, all of `input` but for whitespace. The rows in it are written to `rows` in
 /// protobuf, from where the frame borrows them.
@@ -50,21 +46,7 @@ enum Body<'a> {
     History(HistoryPage<'a>),
     Conversations(ConversationsPage<'a>),
     Group(GroupResult<'a>),
-}
-
-/// A row in the buffer of rows.
-enum Stored {
-    Message(Range<usize>),
-    Event(Range<usize>),
-}
-
-impl Stored {
-    fn row(self, rows: &[u8]) -> Row<'_> {
-        match self {
-            Self::Message(range) => Row::Message(&rows[range]),
-            Self::Event(range) => Row::Event(&rows[range]),
-        }
-    }
+    Presence(StatusList<'a>),
 }
 
 impl<'a> Frame<'a> {
@@ -121,6 +103,9 @@ impl<'a> Frame<'a> {
                 members: List::Owned(result.members.into_iter().map(|fields| fields.0).collect()),
                 more: result.more,
             },
+            Some(Body::Presence(list)) => ServerBody::Presence {
+                items: List::Owned(list.0.into_iter().map(|fields| fields.0).collect()),
+            },
         };
         Ok(ServerFrame { id: self.id, body })
     }
@@ -145,23 +130,20 @@ impl<'de> Fields<'de> for Frame<'de> {
             }
             "sent" => Body::Sent(Box::new(read(map)?)),
             "connected" => Body::Connected(Box::new(read(map)?)),
-            "message" => Body::Row(Item {
-                message: Some(Box::new(read(map)?)),
-                event: None,
-            }),
-            "event" => Body::Row(Item {
-                message: None,
-                event: Some(Box::new(read(map)?)),
-            }),
+            "message" => Body::Row(Item::message(map)?),
+            "event" => Body::Row(Item::event(map)?),
             "history" => Body::History(read(map)?),
             "conversations" => Body::Conversations(read(map)?),
             "group" => Body::Group(read(map)?),
+            "presence" => Body::Presence(read(map)?),
             "acked" => {
                 read::<A, Plain<'de>>(map)?;
                 Body::Plain(ServerBody::Acked)
             }
             "refreshed" | "pong" | "error" | "checkpoint" | "caughtUp" | "tokenExpiring"
-            | "kicked" | "goaway" | "expired" => Body::Plain(read::<A, Plain<'de>>(map)?.body(key)),
+            | "kicked" | "goaway" | "expired" | "receipts" | "receipt" => {
+                Body::Plain(read::<A, Plain<'de>>(map)?.body(key))
+            }
             _ => return ignore(map),
         };
         self.body = Some(body);
@@ -195,6 +177,11 @@ struct Plain<'a> {
     reconnect_after_ms: u64,
     from_seq: u64,
     to_seq: u64,
+    delivered: u64,
+    read: u64,
+    members: u64,
+    delivered_seq: u64,
+    read_seq: u64,
 }
 
 impl<'a> Plain<'a> {
@@ -248,6 +235,19 @@ impl<'a> Plain<'a> {
             "goaway" => ServerBody::GoAway {
                 reconnect_after_ms: self.reconnect_after_ms,
             },
+            "receipts" => ServerBody::Receipts {
+                conversation: self.conversation,
+                seq: self.seq,
+                delivered: self.delivered,
+                read: self.read,
+                members: self.members,
+            },
+            "receipt" => ServerBody::Receipt {
+                conversation: self.conversation,
+                user: self.user,
+                delivered_seq: self.delivered_seq,
+                read_seq: self.read_seq,
+            },
             _ => ServerBody::Expired {
                 conversation: self.conversation,
                 from_seq: self.from_seq,
@@ -285,6 +285,11 @@ impl<'de> Fields<'de> for Plain<'de> {
             "reconnectAfterMs" => self.reconnect_after_ms = number(map, "reconnectAfterMs")?,
             "fromSeq" => self.from_seq = number(map, "fromSeq")?,
             "toSeq" => self.to_seq = number(map, "toSeq")?,
+            "delivered" => self.delivered = number(map, "delivered")?,
+            "read" => self.read = number(map, "read")?,
+            "members" => self.members = number(map, "members")?,
+            "deliveredSeq" => self.delivered_seq = number(map, "deliveredSeq")?,
+            "readSeq" => self.read_seq = number(map, "readSeq")?,
             _ => ignore(map)?,
         }
         Ok(())
@@ -303,137 +308,6 @@ impl<'de> Fields<'de> for LimitFields {
             "frameBytes" => self.0.frame_bytes = number(map, "frameBytes")?,
             "membersPerCall" => self.0.members_per_call = number(map, "membersPerCall")?,
             "pageItems" => self.0.page_items = number(map, "pageItems")?,
-            _ => ignore(map)?,
-        }
-        Ok(())
-    }
-}
-
-/// A row: one of the two, or neither where it is of a kind that this version does not know.
-#[derive(Default)]
-struct Item<'a> {
-    message: Option<Box<MessageFields<'a>>>,
-    event: Option<Box<EventFields<'a>>>,
-}
-
-impl Item<'_> {
-    fn store(self, rows: &mut Vec<u8>) -> Option<Stored> {
-        let start = rows.len();
-        if let Some(message) = self.message {
-            message.write(rows);
-            return Some(Stored::Message(start..rows.len()));
-        }
-        self.event?.write(rows);
-        Some(Stored::Event(start..rows.len()))
-    }
-}
-
-impl<'de> Fields<'de> for Item<'de> {
-    const NAME: &'static str = "an item";
-
-    fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        match key {
-            "message" => self.message = Some(Box::new(read(map)?)),
-            "event" => self.event = Some(Box::new(read(map)?)),
-            _ => ignore(map)?,
-        }
-        Ok(())
-    }
-}
-
-/// The fields that a message and an event have in common.
-#[derive(Default)]
-struct Prefix<'a> {
-    conversation: Cow<'a, str>,
-    seq: u64,
-    message_id: u64,
-    from: Cow<'a, str>,
-    timestamp_ms: u64,
-}
-
-impl Prefix<'_> {
-    fn write(&self, rows: &mut Vec<u8>) {
-        write_row_prefix(
-            rows,
-            &self.conversation,
-            self.seq,
-            self.message_id,
-            &self.from,
-            self.timestamp_ms,
-        );
-    }
-}
-
-#[derive(Default)]
-struct MessageFields<'a> {
-    prefix: Prefix<'a>,
-    content: Content<'a>,
-}
-
-impl MessageFields<'_> {
-    fn write(mut self, rows: &mut Vec<u8>) {
-        self.prefix.write(rows);
-        let body = self.content.take_body().ok();
-        write_content(
-            rows,
-            body.as_ref(),
-            self.content.ttl_ms,
-            &self.content.headers,
-            self.content.silent,
-            self.content.ephemeral,
-        );
-    }
-}
-
-impl<'de> Fields<'de> for MessageFields<'de> {
-    const NAME: &'static str = "message";
-
-    fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        match key {
-            "conversation" => self.prefix.conversation = text(map, "message.conversation")?,
-            "seq" => self.prefix.seq = number(map, "message.seq")?,
-            "messageId" => self.prefix.message_id = wide(map, "message.messageId")?,
-            "from" => self.prefix.from = text(map, "message.from")?,
-            "timestampMs" => self.prefix.timestamp_ms = number(map, "message.timestampMs")?,
-            _ => self.content.field(key, map)?,
-        }
-        Ok(())
-    }
-}
-
-#[derive(Default)]
-struct EventFields<'a> {
-    prefix: Prefix<'a>,
-    kind: Cow<'a, str>,
-    users: Vec<Cow<'a, str>>,
-    title: Cow<'a, str>,
-}
-
-impl EventFields<'_> {
-    fn write(&self, rows: &mut Vec<u8>) {
-        self.prefix.write(rows);
-        put_bytes(rows, 6, self.kind.as_bytes());
-        for user in &self.users {
-            put_message(rows, 7, user.as_bytes());
-        }
-        put_bytes(rows, 8, self.title.as_bytes());
-    }
-}
-
-impl<'de> Fields<'de> for EventFields<'de> {
-    const NAME: &'static str = "event";
-
-    fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        match key {
-            "conversation" => self.prefix.conversation = text(map, "event.conversation")?,
-            "seq" => self.prefix.seq = number(map, "event.seq")?,
-            "messageId" => self.prefix.message_id = wide(map, "event.messageId")?,
-            "by" => self.prefix.from = text(map, "event.by")?,
-            "timestampMs" => self.prefix.timestamp_ms = number(map, "event.timestampMs")?,
-            "type" => self.kind = text(map, "event.type")?,
-            "user" => self.users = vec![text(map, "event.user")?],
-            "users" => self.users = texts(map, "event.users")?,
-            "title" => self.title = text(map, "event.title")?,
             _ => ignore(map)?,
         }
         Ok(())
@@ -573,6 +447,47 @@ impl<'de> Fields<'de> for MemberFields<'de> {
             "user" => self.0.user = text(map, "user")?,
             "role" => self.0.role = text(map, "role")?,
             "joinedSeq" => self.0.joined_seq = number(map, "joinedSeq")?,
+            _ => ignore(map)?,
+        }
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct StatusList<'a>(Vec<StatusFields<'a>>);
+
+impl<'de> Fields<'de> for StatusList<'de> {
+    const NAME: &'static str = "presence";
+
+    fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        match key {
+            "items" => self.0 = objects(map, "presence.items")?,
+            _ => ignore(map)?,
+        }
+        Ok(())
+    }
+}
+
+struct StatusFields<'a>(Status<'a>);
+
+impl Default for StatusFields<'_> {
+    fn default() -> Self {
+        Self(Status {
+            user: Cow::Borrowed(""),
+            status: Cow::Borrowed(""),
+            last_seen_ms: 0,
+        })
+    }
+}
+
+impl<'de> Fields<'de> for StatusFields<'de> {
+    const NAME: &'static str = "presence.items";
+
+    fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        match key {
+            "user" => self.0.user = text(map, "user")?,
+            "status" => self.0.status = text(map, "status")?,
+            "lastSeenMs" => self.0.last_seen_ms = number(map, "lastSeenMs")?,
             _ => ignore(map)?,
         }
         Ok(())

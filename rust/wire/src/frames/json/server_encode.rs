@@ -6,7 +6,7 @@ use super::write::{
 };
 use crate::frames::codes::Code;
 use crate::frames::row::{BodyView, EventView, MessageView};
-use crate::frames::server::{Limits, Member, Row, ServerBody, ServerFrame, Summary};
+use crate::frames::server::{Limits, Member, Row, ServerBody, ServerFrame, Status, Summary};
 use crate::protobuf::Malformed;
 
 /// Appends one frame. Fails only where a row is not the protobuf that it claims to be; then
@@ -80,13 +80,7 @@ fn encode_message(view: &MessageView<'_>, out: &mut Vec<u8>) {
     optional_wide(out, "messageId", view.message_id);
     text(out, "from", view.from);
     number(out, "timestampMs", view.timestamp_ms);
-    match view.body {
-        Some(BodyView::Json(json)) => raw(out, "json", json),
-        Some(BodyView::Text(body)) => text(out, "text", body),
-        Some(BodyView::Bytes(data)) => base64(out, "base64", data),
-        None => {}
-    }
-    optional_text(out, "contentType", view.content_type);
+    encode_message_body(view.body, view.content_type, out);
     optional_number(out, "ttlMs", view.ttl_ms);
     if view.has_headers() {
         object(out, "headers", |out| {
@@ -100,6 +94,17 @@ fn encode_message(view: &MessageView<'_>, out: &mut Vec<u8>) {
     }
     optional_flag(out, "silent", view.silent);
     optional_flag(out, "ephemeral", view.ephemeral);
+    optional_number(out, "editedSeq", view.edited_seq);
+}
+
+fn encode_message_body(body: Option<BodyView<'_>>, content_type: &str, out: &mut Vec<u8>) {
+    match body {
+        Some(BodyView::Json(json)) => raw(out, "json", json),
+        Some(BodyView::Text(body)) => text(out, "text", body),
+        Some(BodyView::Bytes(data)) => base64(out, "base64", data),
+        None => {}
+    }
+    optional_text(out, "contentType", content_type);
 }
 
 fn encode_event(view: &EventView<'_>, out: &mut Vec<u8>) {
@@ -122,6 +127,13 @@ fn encode_event(view: &EventView<'_>, out: &mut Vec<u8>) {
     optional_text(out, "by", view.by);
     number(out, "timestampMs", view.timestamp_ms);
     optional_text(out, "title", view.title);
+    optional_flag(out, "open", view.open);
+    optional_text(out, "role", view.role);
+    optional_number(out, "refSeq", view.ref_seq);
+    encode_message_body(view.body, view.content_type, out);
+    optional_text(out, "reaction", view.reaction);
+    optional_flag(out, "withdrawn", view.withdrawn);
+    optional_number(out, "expiresMs", view.expires_ms);
 }
 
 fn encode_body(body: &ServerBody<'_>, out: &mut Vec<u8>) -> Result<(), Malformed> {
@@ -233,9 +245,47 @@ fn encode_body(body: &ServerBody<'_>, out: &mut Vec<u8>) -> Result<(), Malformed
             number(out, "fromSeq", *from_seq);
             number(out, "toSeq", *to_seq);
         }),
+        ServerBody::Receipts {
+            conversation,
+            seq,
+            delivered,
+            read,
+            members,
+        } => object(out, "receipts", |out| {
+            text(out, "conversation", conversation);
+            number(out, "seq", *seq);
+            number(out, "delivered", *delivered);
+            number(out, "read", *read);
+            number(out, "members", *members);
+        }),
+        ServerBody::Receipt {
+            conversation,
+            user,
+            delivered_seq,
+            read_seq,
+        } => object(out, "receipt", |out| {
+            text(out, "conversation", conversation);
+            text(out, "user", user);
+            optional_number(out, "deliveredSeq", *delivered_seq);
+            optional_number(out, "readSeq", *read_seq);
+        }),
+        ServerBody::Presence { items } => object(out, "presence", |out| {
+            array(out, "items", |out| {
+                for item in items.iter() {
+                    comma(out);
+                    braces(out, |out| encode_status(item, out));
+                }
+            });
+        }),
         ServerBody::Unknown => {}
     }
     Ok(())
+}
+
+fn encode_status(item: &Status<'_>, out: &mut Vec<u8>) {
+    text(out, "user", &item.user);
+    text(out, "status", &item.status);
+    optional_number(out, "lastSeenMs", item.last_seen_ms);
 }
 
 fn encode_limits(limits: &Limits, out: &mut Vec<u8>) {

@@ -3,7 +3,10 @@
 use std::borrow::Cow;
 
 use super::Fields;
-use crate::frames::client::{Body, ClientFrame, Group, Header, Send, Target, Verb};
+use super::client_group::{decode_group, encode_group, put_repeated};
+use crate::frames::client::{
+    Body, ClientFrame, Header, Presence, Send, Target, Verb, write_edited_body,
+};
 use crate::frames::{FrameError, check};
 use crate::protobuf::{Reader, Value, put_bytes, put_message, put_nested, put_number, put_varint};
 
@@ -39,7 +42,7 @@ fn decode(input: &[u8]) -> Result<ClientFrame<'_>, FrameError> {
     while let Some((number, value)) = fields.next()? {
         match (number, value) {
             (1, Value::Varint(n)) => id = fields.number("id", n)?,
-            (2..=10, Value::Bytes(bytes)) => {
+            (2..=15, Value::Bytes(bytes)) => {
                 if verb.is_some() {
                     return Err(fields.invalid("more than one verb in the frame"));
                 }
@@ -90,6 +93,12 @@ fn decode_verb(number: u32, fields: Fields<'_>) -> Result<Verb<'_>, FrameError> 
             }
         }
         9 => decode_group(fields)?,
+        11 => {
+            let (conversation, seq) = decode_cursor(fields, "receipts.seq")?;
+            Verb::Receipts { conversation, seq }
+        }
+        12..=14 => decode_change(number, fields)?,
+        15 => decode_presence(fields)?,
         _ => {
             let [] = decode_texts(fields)?;
             Verb::Ping
@@ -98,7 +107,9 @@ fn decode_verb(number: u32, fields: Fields<'_>) -> Result<Verb<'_>, FrameError> 
 }
 
 /// The strings that are fields 1 to `N`.
-fn decode_texts<const N: usize>(mut fields: Fields<'_>) -> Result<[Cow<'_, str>; N], FrameError> {
+pub(super) fn decode_texts<const N: usize>(
+    mut fields: Fields<'_>,
+) -> Result<[Cow<'_, str>; N], FrameError> {
     let mut texts = [const { Cow::Borrowed("") }; N];
     while let Some((number, value)) = fields.next()? {
         if let (Some(text), Value::Bytes(bytes)) = (texts.get_mut(number as usize - 1), value) {
@@ -145,13 +156,13 @@ fn decode_history(mut fields: Fields<'_>) -> Result<Verb<'_>, FrameError> {
     })
 }
 
-struct Page<'a> {
-    conversation: Cow<'a, str>,
-    after: Cow<'a, str>,
-    limit: Option<u32>,
+pub(super) struct Page<'a> {
+    pub(super) conversation: Cow<'a, str>,
+    pub(super) after: Cow<'a, str>,
+    pub(super) limit: Option<u32>,
 }
 
-fn decode_page(
+pub(super) fn decode_page(
     mut fields: Fields<'_>,
     after_field: u32,
     limit_field: u32,
@@ -188,16 +199,7 @@ fn decode_send(mut fields: Fields<'_>) -> Result<Send<'_>, FrameError> {
                 if body.is_some() {
                     return Err(fields.invalid(check::MANY_BODIES));
                 }
-                body = Some(match number {
-                    6 => Body::Json(check::json(fields.text(bytes)?).map_err(|(at, what)| {
-                        FrameError::invalid(fields.offset() - bytes.len() + at, what)
-                    })?),
-                    7 => Body::Text(Cow::Borrowed(fields.text(bytes)?)),
-                    _ => Body::Bytes {
-                        data: Cow::Borrowed(bytes),
-                        content_type: Cow::Borrowed(""),
-                    },
-                });
+                body = Some(decode_body(number - 6, &fields, bytes)?);
             }
             (9, Value::Bytes(bytes)) => content_type = fields.text(bytes)?,
             (10, Value::Varint(n)) => ttl_ms = fields.number("send.ttlMs", n)?,
@@ -224,6 +226,105 @@ fn decode_send(mut fields: Fields<'_>) -> Result<Send<'_>, FrameError> {
     })
 }
 
+/// A body: JSON, text or bytes, by its place in the choice.
+fn decode_body<'a>(
+    place: u32,
+    fields: &Fields<'a>,
+    bytes: &'a [u8],
+) -> Result<Body<'a>, FrameError> {
+    Ok(match place {
+        0 => {
+            Body::Json(check::json(fields.text(bytes)?).map_err(|(at, what)| {
+                FrameError::invalid(fields.offset() - bytes.len() + at, what)
+            })?)
+        }
+        1 => Body::Text(Cow::Borrowed(fields.text(bytes)?)),
+        _ => Body::Bytes {
+            data: Cow::Borrowed(bytes),
+            content_type: Cow::Borrowed(""),
+        },
+    })
+}
+
+/// Recall, edit or react, by the number of the verb's field.
+fn decode_change(verb: u32, mut fields: Fields<'_>) -> Result<Verb<'_>, FrameError> {
+    let (mut conversation, mut seq, mut key) = ("", 0, "");
+    let (mut reaction, mut remove) = ("", false);
+    let (mut body, mut content_type) = (None, "");
+    while let Some((number, value)) = fields.next()? {
+        match (number, value) {
+            (1, Value::Bytes(bytes)) => conversation = fields.text(bytes)?,
+            (2, Value::Varint(n)) => seq = fields.number("seq", n)?,
+            (3, Value::Bytes(bytes)) => key = fields.text(bytes)?,
+            (4, Value::Bytes(bytes)) => reaction = fields.text(bytes)?,
+            (5, Value::Varint(n)) => remove = n != 0,
+            (10..=12, Value::Bytes(bytes)) if verb == 13 => {
+                if body.is_some() {
+                    return Err(fields.invalid(check::MANY_BODIES));
+                }
+                body = Some(decode_body(number - 10, &fields, bytes)?);
+            }
+            (13, Value::Bytes(bytes)) => content_type = fields.text(bytes)?,
+            _ => {}
+        }
+    }
+    let (conversation, key) = (Cow::Borrowed(conversation), Cow::Borrowed(key));
+    Ok(match verb {
+        12 => Verb::Recall {
+            conversation,
+            seq,
+            key,
+        },
+        13 => Verb::Edit {
+            conversation,
+            seq,
+            key,
+            body: check::typed_body(body, Cow::Borrowed(content_type))
+                .map_err(|what| fields.invalid(what))?,
+        },
+        _ => Verb::React {
+            conversation,
+            seq,
+            key,
+            reaction: Cow::Borrowed(reaction),
+            remove,
+        },
+    })
+}
+
+fn decode_presence(mut fields: Fields<'_>) -> Result<Verb<'_>, FrameError> {
+    let mut action = None;
+    let mut unknown = false;
+    while let Some((number, value)) = fields.next()? {
+        let (1..=3, Value::Bytes(bytes)) = (number, value) else {
+            unknown = true;
+            continue;
+        };
+        if action.is_some() {
+            return Err(fields.invalid(check::MANY_PRESENCES));
+        }
+        let mut said = fields.nested(bytes);
+        let mut texts = Vec::new();
+        while let Some((number, value)) = said.next()? {
+            if let (1, Value::Bytes(bytes)) = (number, value) {
+                texts.push(Cow::Borrowed(said.text(bytes)?));
+            }
+        }
+        action = Some(match number {
+            1 => Presence::Subscribe { users: texts },
+            2 => Presence::Unsubscribe { users: texts },
+            _ => Presence::Set {
+                status: texts.pop().unwrap_or_default(),
+            },
+        });
+    }
+    match action {
+        Some(action) => Ok(Verb::Presence(action)),
+        None if unknown => Ok(Verb::Unknown),
+        None => Err(fields.invalid(check::NO_PRESENCE)),
+    }
+}
+
 fn decode_target<'a>(
     mut fields: Fields<'a>,
     to: &mut Option<Target<'a>>,
@@ -246,95 +347,6 @@ fn decode_target<'a>(
         *to = Some(make(Cow::Borrowed(fields.text(bytes)?)));
     }
     Ok(())
-}
-
-fn decode_group(mut fields: Fields<'_>) -> Result<Verb<'_>, FrameError> {
-    let mut action = None;
-    let mut unknown = false;
-    while let Some((number, value)) = fields.next()? {
-        let (1..=6, Value::Bytes(bytes)) = (number, value) else {
-            unknown = true;
-            continue;
-        };
-        if action.is_some() {
-            return Err(fields.invalid(check::MANY_ACTIONS));
-        }
-        let nested = fields.nested(bytes);
-        action = Some(match number {
-            1 => decode_create(nested)?,
-            2 => {
-                let [conversation, key] = decode_texts(nested)?;
-                Group::Join { conversation, key }
-            }
-            3 => {
-                let [conversation, key] = decode_texts(nested)?;
-                Group::Leave { conversation, key }
-            }
-            4 => {
-                let (conversation, key, users) = decode_many(nested)?;
-                Group::Add {
-                    conversation,
-                    key,
-                    users,
-                }
-            }
-            5 => {
-                let (conversation, key, users) = decode_many(nested)?;
-                Group::Remove {
-                    conversation,
-                    key,
-                    users,
-                }
-            }
-            _ => {
-                let page = decode_page(nested, 2, 3)?;
-                Group::Members {
-                    conversation: page.conversation,
-                    after: page.after,
-                    limit: page.limit,
-                }
-            }
-        });
-    }
-    match action {
-        Some(action) => Ok(Verb::Group(action)),
-        None if unknown => Ok(Verb::Unknown),
-        None => Err(fields.invalid(check::NO_ACTION)),
-    }
-}
-
-fn decode_create(mut fields: Fields<'_>) -> Result<Group<'_>, FrameError> {
-    let (mut key, mut title, mut members, mut open) = ("", "", Vec::new(), false);
-    while let Some((number, value)) = fields.next()? {
-        match (number, value) {
-            (1, Value::Bytes(bytes)) => key = fields.text(bytes)?,
-            (2, Value::Bytes(bytes)) => title = fields.text(bytes)?,
-            (3, Value::Bytes(bytes)) => members.push(Cow::Borrowed(fields.text(bytes)?)),
-            (4, Value::Varint(n)) => open = n != 0,
-            _ => {}
-        }
-    }
-    Ok(Group::Create {
-        key: Cow::Borrowed(key),
-        title: Cow::Borrowed(title),
-        members,
-        open,
-    })
-}
-
-type Many<'a> = (Cow<'a, str>, Cow<'a, str>, Vec<Cow<'a, str>>);
-
-fn decode_many(mut fields: Fields<'_>) -> Result<Many<'_>, FrameError> {
-    let (mut conversation, mut key, mut users) = ("", "", Vec::new());
-    while let Some((number, value)) = fields.next()? {
-        match (number, value) {
-            (1, Value::Bytes(bytes)) => conversation = fields.text(bytes)?,
-            (2, Value::Bytes(bytes)) => key = fields.text(bytes)?,
-            (3, Value::Bytes(bytes)) => users.push(Cow::Borrowed(fields.text(bytes)?)),
-            _ => {}
-        }
-    }
-    Ok((Cow::Borrowed(conversation), Cow::Borrowed(key), users))
 }
 
 /// Appends one frame, without a length before it.
@@ -373,19 +385,64 @@ pub fn encode_client(frame: &ClientFrame<'_>, out: &mut Vec<u8>) {
         }),
         Verb::Group(group) => put_nested(out, 9, |out| encode_group(group, out)),
         Verb::Ping => put_message(out, 10, &[]),
-        Verb::Unknown => put_message(out, 15, &[]),
+        Verb::Receipts { conversation, seq } => put_nested(out, 11, |out| {
+            put_texts(out, &[conversation]);
+            put_number(out, 2, *seq);
+        }),
+        Verb::Recall {
+            conversation,
+            seq,
+            key,
+        } => put_nested(out, 12, |out| put_of(out, conversation, *seq, key)),
+        Verb::Edit {
+            conversation,
+            seq,
+            key,
+            body,
+        } => put_nested(out, 13, |out| {
+            put_of(out, conversation, *seq, key);
+            write_edited_body(out, body);
+        }),
+        Verb::React {
+            conversation,
+            seq,
+            key,
+            reaction,
+            remove,
+        } => put_nested(out, 14, |out| {
+            put_of(out, conversation, *seq, key);
+            put_bytes(out, 4, reaction.as_bytes());
+            put_number(out, 5, u64::from(*remove));
+        }),
+        Verb::Presence(presence) => put_nested(out, 15, |out| match presence {
+            Presence::Subscribe { users } => {
+                put_nested(out, 1, |out| put_repeated(out, 1, users));
+            }
+            Presence::Unsubscribe { users } => {
+                put_nested(out, 2, |out| put_repeated(out, 1, users));
+            }
+            Presence::Set { status } => put_nested(out, 3, |out| put_texts(out, &[status])),
+        }),
+        Verb::Unknown => put_message(out, 100, &[]),
     }
 }
 
 /// Fields 1, 2, …
-fn put_texts(out: &mut Vec<u8>, texts: &[&str]) {
+pub(super) fn put_texts(out: &mut Vec<u8>, texts: &[&str]) {
     for (field, text) in (1..).zip(texts) {
         put_bytes(out, field, text.as_bytes());
     }
 }
 
+/// Which message something is done to, under which key.
+fn put_of(out: &mut Vec<u8>, conversation: &str, seq: u64, key: &str) {
+    put_texts(out, &[conversation]);
+    put_number(out, 2, seq);
+    put_bytes(out, 3, key.as_bytes());
+}
+
 /// A field declared `optional`: 0 is written.
-fn put_present(out: &mut Vec<u8>, field: u32, value: Option<u64>) {
+pub(super) fn put_present(out: &mut Vec<u8>, field: u32, value: Option<u64>) {
     if let Some(value) = value {
         put_varint(out, u64::from(field << 3));
         put_varint(out, value);
@@ -400,55 +457,4 @@ fn encode_send(send: &Send<'_>, out: &mut Vec<u8>) {
     });
     put_bytes(out, 2, send.key.as_bytes());
     send.write_content(out);
-}
-
-fn encode_group(group: &Group<'_>, out: &mut Vec<u8>) {
-    match group {
-        Group::Create {
-            key,
-            title,
-            members,
-            open,
-        } => put_nested(out, 1, |out| {
-            put_texts(out, &[key, title]);
-            put_repeated(out, 3, members);
-            put_number(out, 4, u64::from(*open));
-        }),
-        Group::Join { conversation, key } => {
-            put_nested(out, 2, |out| put_texts(out, &[conversation, key]));
-        }
-        Group::Leave { conversation, key } => {
-            put_nested(out, 3, |out| put_texts(out, &[conversation, key]));
-        }
-        Group::Add {
-            conversation,
-            key,
-            users,
-        } => put_nested(out, 4, |out| {
-            put_texts(out, &[conversation, key]);
-            put_repeated(out, 3, users);
-        }),
-        Group::Remove {
-            conversation,
-            key,
-            users,
-        } => put_nested(out, 5, |out| {
-            put_texts(out, &[conversation, key]);
-            put_repeated(out, 3, users);
-        }),
-        Group::Members {
-            conversation,
-            after,
-            limit,
-        } => put_nested(out, 6, |out| {
-            put_texts(out, &[conversation, after]);
-            put_number(out, 3, limit.unwrap_or(0).into());
-        }),
-    }
-}
-
-fn put_repeated(out: &mut Vec<u8>, field: u32, texts: &[Cow<'_, str>]) {
-    for text in texts {
-        put_message(out, field, text.as_bytes());
-    }
 }

@@ -3,6 +3,7 @@
 //! WebSocket message a varint ([`frames`], [`put_delimited`]).
 
 mod client;
+mod client_group;
 mod server;
 
 pub use client::{decode_client, encode_client};

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use super::Fields;
 use crate::frames::FrameError;
 use crate::frames::server::{
-    Limits, List, Member, Row, ServerBody, ServerFrame, Summary, parse_position, position_text,
+    Limits, List, Member, Row, ServerBody, ServerFrame, Status, Summary, parse_position,
+    position_text,
 };
 use crate::protobuf::{Value, put_bytes, put_message, put_nested, put_number};
 
@@ -121,6 +122,38 @@ pub fn encode_server(frame: &ServerFrame<'_>, out: &mut Vec<u8>) {
             put_number(out, 2, *from_seq);
             put_number(out, 3, *to_seq);
         }),
+        ServerBody::Receipts {
+            conversation,
+            seq,
+            delivered,
+            read,
+            members,
+        } => put_nested(out, 11, |out| {
+            put_bytes(out, 1, conversation.as_bytes());
+            for (field, number) in (2..).zip([*seq, *delivered, *read, *members]) {
+                put_number(out, field, number);
+            }
+        }),
+        ServerBody::Receipt {
+            conversation,
+            user,
+            delivered_seq,
+            read_seq,
+        } => put_nested(out, 18, |out| {
+            put_bytes(out, 1, conversation.as_bytes());
+            put_bytes(out, 2, user.as_bytes());
+            put_number(out, 3, *delivered_seq);
+            put_number(out, 4, *read_seq);
+        }),
+        ServerBody::Presence { items } => put_nested(out, 19, |out| {
+            for item in items.iter() {
+                put_nested(out, 1, |out| {
+                    put_bytes(out, 1, item.user.as_bytes());
+                    put_bytes(out, 2, item.status.as_bytes());
+                    put_number(out, 3, item.last_seen_ms);
+                });
+            }
+        }),
         ServerBody::Unknown => {}
     }
 }
@@ -198,6 +231,26 @@ fn decode_body(number: u32, fields: Fields<'_>) -> Result<Option<ServerBody<'_>>
                 message: flat.text(5),
             }
         }
+        11 => {
+            let flat = decode_flat(fields)?;
+            ServerBody::Receipts {
+                conversation: flat.text(1),
+                seq: flat.number(2),
+                delivered: flat.number(3),
+                read: flat.number(4),
+                members: flat.number(5),
+            }
+        }
+        18 => {
+            let flat = decode_flat(fields)?;
+            ServerBody::Receipt {
+                conversation: flat.text(1),
+                user: flat.text(2),
+                delivered_seq: flat.number(3),
+                read_seq: flat.number(4),
+            }
+        }
+        19 => decode_presence(fields)?,
         20 => ServerBody::Checkpoint {
             token: decode_flat(fields)?.text(1),
         },
@@ -400,5 +453,22 @@ fn decode_group(mut fields: Fields<'_>) -> Result<ServerBody<'_>, FrameError> {
         seq: flat.number(2),
         members: List::Owned(members),
         more: flat.number(4) != 0,
+    })
+}
+
+fn decode_presence(mut fields: Fields<'_>) -> Result<ServerBody<'_>, FrameError> {
+    let mut items = Vec::new();
+    while let Some((number, value)) = fields.next()? {
+        if let (1, Value::Bytes(bytes)) = (number, value) {
+            let flat = decode_flat(fields.nested(bytes))?;
+            items.push(Status {
+                user: flat.text(1),
+                status: flat.text(2),
+                last_seen_ms: flat.number(3),
+            });
+        }
+    }
+    Ok(ServerBody::Presence {
+        items: List::Owned(items),
     })
 }
