@@ -52,6 +52,8 @@ pub struct EngineConfig {
     pub link_queue_bytes: usize,
     /// How long a retry is recognised by its key.
     pub dedupe_window_ms: u64,
+    /// Bytes of keys that a partition's archive keeps.
+    pub dedupe_disk_bytes: u64,
     /// Commands and bytes of one batch.
     pub batch_commands: usize,
     pub batch_bytes: usize,
@@ -68,6 +70,8 @@ pub struct EngineConfig {
     pub group_members_max: usize,
     /// Length at which a segment of a log is followed by a new one.
     pub segment_bytes: u64,
+    /// Bytes of a log's newest segments that stay although nobody needs them.
+    pub log_keep_bytes: u64,
     /// How long one tick works on fan-outs, in microseconds, and how many sockets of one group it
     /// writes before the next group's turn.
     pub fan_out_slice_us: u64,
@@ -132,6 +136,7 @@ impl EngineConfig {
             send_queue_frames: 1024,
             link_queue_bytes: 1 << 20,
             dedupe_window_ms: 1_000,
+            dedupe_disk_bytes: 1 << 20,
             batch_commands: 16,
             batch_bytes: 1 << 20,
             inbox_bytes: 1 << 20,
@@ -140,6 +145,7 @@ impl EngineConfig {
             archive_cache_bytes: 1 << 20,
             group_members_max: 16,
             segment_bytes: 1 << 20,
+            log_keep_bytes: 1 << 20,
             fan_out_slice_us: 1_000,
             fan_out_slice_sockets: 16,
             coalesce: Coalesce::Adaptive,

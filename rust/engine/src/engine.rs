@@ -340,6 +340,9 @@ impl Engine {
         fields.push(("rows_bytes", sum(|owned| owned.partition.row_bytes())));
         let unarchived = sum(|owned| owned.partition.unarchived_bytes());
         fields.push(("rows_unarchived_bytes", unarchived));
+        fields.push(("dedupe_covered_s", self.dedupe_covered_s()));
+        let log_bytes = sum(|owned| owned.archiving.retention.bytes() as usize);
+        fields.push(("log_bytes", log_bytes));
         fields.push(("connections", self.io.connections.len() as u64));
         fields.extend(stats::by_transport(&self.io.connections));
         let open = self.owned.iter().flatten().count();

@@ -27,9 +27,11 @@ pub(crate) enum Fault {
     ArchiveRead,
     /// The archive was damaged and is made again from the log.
     ArchiveRebuilt,
+    /// A segment that nobody needs any more could not be removed.
+    LogRemoval,
 }
 
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 11] = [
     "decoding_panics",
     "fold_panics",
     "inbox_full",
@@ -40,6 +42,7 @@ const NAMES: [&str; 10] = [
     "archive_write_errors",
     "archive_read_errors",
     "archive_rebuilds",
+    "log_removal_errors",
 ];
 
 /// Between two reports to the caller.

@@ -36,6 +36,7 @@ mod query;
 mod rates;
 mod recovery;
 mod requests;
+mod reshard;
 mod run;
 mod send_queue;
 #[cfg(feature = "simulation")]
@@ -50,7 +51,6 @@ mod verbs;
 mod wheel;
 
 pub use accept::Speaks;
-pub use archiving::KeyWindow;
 pub use arrivals::Network;
 pub use attach::Identity;
 pub use config::{Coalesce, EngineConfig, Rates};
@@ -59,11 +59,13 @@ pub use engine::{Engine, Work};
 pub use imfast_log::AppendError;
 pub use imfast_partition::archive::ArchivedKey;
 pub use imfast_routes::RouteTable;
-pub use imfast_warm::verify as verify_archive;
+pub use imfast_warm::KeyBudget;
+pub use imfast_warm::{copy as copy_archive, set_generation, verify as verify_archive};
 pub use outbox::OutboxPage;
 pub use owner::{Finished, FoldFault, is_lost};
 pub use recovery::{OpenError, OpenedPartition, Restored};
 pub use requests::{ControlVerb, Request};
+pub use reshard::{ReshardLayout, Resharded, reshard};
 pub use slab::Handle;
 #[cfg(feature = "simulation")]
 pub use system::{LinkEnds, Port, World};

@@ -27,6 +27,7 @@ mod outcome;
 mod partition;
 mod query;
 pub mod record;
+mod reshard;
 mod restore;
 mod rows;
 mod state;
@@ -45,4 +46,6 @@ pub use query::{
     HistoryPage, HistoryRow, MemberInfo, MembersPage, Page, QueryError, Summary, Who, Window,
 };
 pub use record::{RECORD_BYTES, Record};
+pub use reshard::{Digest, Source, reshard};
 pub use restore::RestoreError;
+pub use state_keys::{LAYOUT_KEY, with_generation};

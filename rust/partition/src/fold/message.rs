@@ -5,8 +5,10 @@ use imfast_wire::frames::id;
 
 use super::Fold;
 use super::plan::Plan;
+use crate::archive::{ArchivedKey, KeyFound};
 use crate::command::{Command, Cursor, Send, field};
 use crate::conversation::{Conversation, Shape};
+use crate::hash::KeyHash;
 use crate::outcome::{Outcome, Refused};
 use crate::record::{kind, verdict};
 use crate::state::AckKey;
@@ -25,14 +27,28 @@ impl Fold {
             return Err(Refused::TooLarge);
         }
         let made_ms = id::key_made_ms(command.key).unwrap_or(0);
-        let expired = !self.batch.replay
-            && made_ms != 0
-            && made_ms <= self.state.keys_expired_until_ms
-            && !on(Fault::ExpiredKeyTaken);
+        let key = (!command.key.is_empty()).then(|| {
+            let (conversation, user) = (command.conversation, command.user);
+            let hashes = &self.state.hashes;
+            hashes.key(command.tenant, conversation, user, command.key)
+        });
+        let payload = self.state.hashes.payload(field::SEND, send.content);
+        let known = match key {
+            Some(key) if !self.batch.replay => self.old_key(key, made_ms)?,
+            _ => KeyFound::Unknown {
+                expired_until_ms: 0,
+            },
+        };
         let found = self.state.find_tenant(command.tenant).and_then(|tenant| {
             let conversation = self.state.find_conversation(tenant, command.conversation)?;
             Some((conversation, self.state.find_user(tenant, command.user)))
         });
+        let expired = match known {
+            KeyFound::Unknown { expired_until_ms } => {
+                made_ms != 0 && made_ms <= expired_until_ms && !on(Fault::ExpiredKeyTaken)
+            }
+            KeyFound::First(_) => false,
+        };
         let (conversation, sender) = match found {
             Some((conversation, sender)) => {
                 if !send.peer.is_empty() {
@@ -44,13 +60,16 @@ impl Fold {
             None if expired => return Err(Refused::KeyExpired),
             None => self.add_direct(command, send.peer)?,
         };
+        if let KeyFound::First(first) = known {
+            return self.repeated(conversation, &first, payload);
+        }
         let refused = match self.role(conversation, sender) {
             None => Some(Refused::NotAMember),
             Some(_) if expired => Some(Refused::KeyExpired),
             Some(_) => self.over_group_rate(conversation).err(),
         };
         if let Some(refused) = refused
-            && (command.key.is_empty() || self.batch.replay)
+            && (key.is_none() || self.batch.replay)
         {
             return Err(refused);
         }
@@ -60,16 +79,9 @@ impl Fold {
         if refused.is_some() {
             record.verdict = verdict::FORBIDDEN;
         }
-        if !command.key.is_empty() {
-            let hashes = &self.state.hashes;
-            let key = hashes.key(
-                command.tenant,
-                command.conversation,
-                command.user,
-                command.key,
-            );
+        if let Some(key) = key {
             (record.key_high, record.key_low) = (key.high, key.low);
-            record.payload = hashes.payload(field::SEND, send.content);
+            record.payload = payload;
             record.seq = made_ms;
         }
         let content = match send.content.len() {
@@ -87,6 +99,43 @@ impl Fold {
             refused,
             content,
         })
+    }
+
+    /// What is known of a key that the sequencer has forgotten.
+    fn old_key(&self, key: KeyHash, made_ms: u64) -> Result<KeyFound, Refused> {
+        let found = self.state.old_key(key, made_ms);
+        let found = found.map_err(|_| Refused::KeyUnreadable)?;
+        match found {
+            KeyFound::First(_) if on(Fault::DedupeBucketForgotten) => Ok(KeyFound::Unknown {
+                expired_until_ms: 0,
+            }),
+            KeyFound::Unknown { .. } if on(Fault::ExpiryForgottenOnRestart) => {
+                Ok(KeyFound::Unknown {
+                    expired_until_ms: 0,
+                })
+            }
+            found => Ok(found),
+        }
+    }
+
+    /// The answer to a repetition of a send that only the archive knows.
+    fn repeated(
+        &self,
+        conversation: u32,
+        first: &ArchivedKey,
+        payload: u64,
+    ) -> Result<Plan, Refused> {
+        if first.payload != payload {
+            return Err(Refused::Conflict);
+        }
+        Ok(Plan::Settled(Outcome::Sent {
+            conversation: self.state.conversation_id(conversation).clone(),
+            seq: first.seq,
+            message_id: first.message_id,
+            position: first.position,
+            time_ms: first.time_ms,
+            duplicate: true,
+        }))
     }
 
     /// A send that names a peer must go to the two users' own conversation.
