@@ -100,9 +100,6 @@ cdef class Sequencer:
         # dedupe window, with the batch in flight
         imfast_map map
         imfast_queue queue
-        # The latest time that a forgotten key said it was made; a key with this time or an earlier
-        # one that is not in the window may have been used. Changes at commits only.
-        readonly uint64_t expired_until_ms
 
         # the batch in flight
         readonly bint in_flight
@@ -126,5 +123,5 @@ cdef class Sequencer:
     cdef void repeat(self, imfast_record* record, const imfast_result* first) noexcept nogil
 
     # end of a batch
-    cdef void evict(self) noexcept nogil
+    cdef void evict(self, uint64_t forgettable) noexcept nogil
     cdef void forget_newest(self) noexcept nogil

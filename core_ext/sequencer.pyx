@@ -10,7 +10,7 @@ from cpython.buffer cimport (
     PyBuffer_Release,
     PyObject_GetBuffer,
 )
-from libc.stdint cimport UINT32_MAX, int64_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport UINT32_MAX, UINT64_MAX, int64_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memset
 
@@ -33,7 +33,6 @@ cdef enum:
     AHEAD = 8                  # records between a prefetch and its use: hides one memory access
     DEDUPE_ENTRIES_MAX = 1 << 30
     DEDUPE_WINDOW_MS_MAX = 7 * 24 * 3600 * 1000
-    MADE_AHEAD_MS_MAX = 5_000  # how far a key's time is believed to be ahead of ours
 
 
 cdef class Sequencer:
@@ -72,15 +71,12 @@ cdef class Sequencer:
 
     # restore
 
-    def restore(
-        self, uint64_t position, uint64_t message_id, heads, keys, uint64_t expired_until_ms
-    ):
+    def restore(self, uint64_t position, uint64_t message_id, heads, keys):
         """Continue behind `position`, whose highest id was `message_id`, on a fresh sequencer.
 
         `heads` is the last seq of every conversation by its index, as packed uint64; `keys` are the
         keys remembered there, oldest first, as packed records of 64 bytes: key (high, low), payload,
-        seq, message id, position, time, and when the key was made, each an uint64;
-        `expired_until_ms` is what the property of that name was.
+        seq, message id, position, time, and when the key was made, each an uint64.
         RuntimeError: something was folded before. ValueError: a buffer is not whole records, an id
         above 63 bits, or a key that is zero, double, or not of a rising position up to `position`.
         MemoryError. After an error nothing has changed.
@@ -119,7 +115,6 @@ cdef class Sequencer:
         self.folded.message_id = message_id
         self.folded.keys = self.queue.count
         self.committed = self.folded
-        self.expired_until_ms = expired_until_ms
 
     cdef const char* restore_keys(
         self, const char* keys, uint64_t count, uint64_t position
@@ -294,8 +289,7 @@ cdef class Sequencer:
             result.message_id = record.message_id
             result.position = record.position
             result.time_ms = record.time_ms
-            # A sender whose clock is far ahead may not make the keys of all others old.
-            result.made_ms = min(made_ms, self.batch_time_ms + MADE_AHEAD_MS_MAX)
+            result.made_ms = made_ms
             self.folded.keys += 1
 
     cdef void repeat(self, imfast_record* record, const imfast_result* first) noexcept nogil:
@@ -312,16 +306,17 @@ cdef class Sequencer:
 
     # end of a batch
 
-    def commit(self):
+    def commit(self, uint64_t forgettable=UINT64_MAX):
         """The batch in flight is durable: keep it, and forget what left the dedupe window.
 
+        Keys behind the position `forgettable` stay: nobody else knows them yet.
         RuntimeError when none is in flight.
         """
         if not self.in_flight:
             raise RuntimeError("no batch is in flight")
         # A batch that accepted nothing is not in the log: if it evicted, a replay would differ.
         if self.folded.position != self.committed.position:
-            self.evict()
+            self.evict(forgettable)
         self.folded.keys = self.queue.count
         self.committed = self.folded
         self.numbered_count = 0
@@ -346,13 +341,14 @@ cdef class Sequencer:
         self.numbered_count = 0
         self.in_flight = False
 
-    cdef void evict(self) noexcept nogil:
+    cdef void evict(self, uint64_t forgettable) noexcept nogil:
         """Drop the oldest results: above `dedupe_entries`, or out of the window at batch time."""
         cdef imfast_result* oldest
         cdef imfast_result* soon
-        cdef uint64_t made_ms
         while self.queue.count:
             oldest = imfast_queue_at(&self.queue, self.queue.first)
+            if oldest.position > forgettable:
+                return
             if (
                 self.queue.count <= self.dedupe_entries
                 and oldest.time_ms + self.dedupe_window_ms >= self.batch_time_ms
@@ -362,9 +358,6 @@ cdef class Sequencer:
                 soon = imfast_queue_at(&self.queue, self.queue.first + AHEAD)
                 imfast_map_prefetch(&self.map, soon.key_high, soon.key_low)
             imfast_map_remove(&self.map, oldest.key_high, oldest.key_low, self.queue.first)
-            # The clock may have been set back since.
-            made_ms = min(oldest.made_ms, self.batch_time_ms + MADE_AHEAD_MS_MAX)
-            self.expired_until_ms = max(self.expired_until_ms, made_ms)
             imfast_queue_pop_oldest(&self.queue)
 
     cdef void forget_newest(self) noexcept nogil:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -59,7 +60,12 @@ class Server:
 
     def __enter__(self) -> Self:
         self.directory.mkdir(parents=True)
+        self._start()
+        return self
+
+    def _start(self) -> None:
         ready = self.directory / "ready.json"
+        ready.unlink(missing_ok=True)
         with (self.directory / "server.log").open("wb") as log:
             self._process = subprocess.Popen(
                 self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT
@@ -72,7 +78,21 @@ class Server:
                 raise RuntimeError(f"the server did not start: {log_text[-2000:]}")
             time.sleep(0.02)
         self._ready = json.loads(ready.read_text())
-        return self
+
+    def kill_and_start(self) -> dict[str, Any]:
+        """Kills the server with all it has in memory; what a partition says of its opening then."""
+        self._process.kill()
+        self._process.wait()
+        self._start()
+        lines = (self.directory / "server.log").read_text().splitlines()
+        opened = [json.loads(line) for line in lines if '"partition open"' in line]
+        return dict(opened[0])
+
+    def status(self) -> dict[str, Any]:
+        """What `/v1/status` says."""
+        url = f"http://127.0.0.1:{self._ready['ports']['admin']}/v1/status"
+        with urllib.request.urlopen(url, timeout=START_SECONDS) as answer:
+            return dict(json.load(answer))
 
     def __exit__(
         self,

@@ -1,4 +1,4 @@
-"""`imfast data`: verify, inspect, back up and restore a data directory."""
+"""`imfast data`: verify, inspect, back up, restore and reshard a data directory."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import click
 import orjson
 
 from imfast.cli.config_options import config_flags, load_flags
+from imfast.config.worker_document import PARTITIONS_MAX
 from imfast.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -78,8 +79,8 @@ def inspect(partition: int, from_position: int, limit: int, bodies: bool, **flag
 def backup(target: Path, **flags: Any) -> None:
     """Copy the data directory to TARGET, which must not exist or be empty.
 
-    Works while the server runs: everything acknowledged before is in the copy. Secrets, keys and
-    the configuration are not copied: keep them apart from the data.
+    Works while the server runs: everything acknowledged before is in the copy, logs and archives.
+    Secrets, keys and the configuration are not copied: keep them apart from the data.
     """
     from imfast.data import back_up
 
@@ -97,6 +98,31 @@ def restore(source: Path, **flags: Any) -> None:
     from imfast.data import restore as restored
 
     _print_copied(restored(source, load_flags(flags).settings.data_dir))
+
+
+@command.command()
+@click.argument("target", type=click.Path(path_type=Path))
+@click.option(
+    "--partitions",
+    type=click.IntRange(min=1, max=PARTITIONS_MAX),
+    required=True,
+    help="Partitions of the new directory.",
+)
+@config_flags("data_dir")
+def reshard(target: Path, partitions: int, **flags: Any) -> None:
+    """Make of the data directory another one, TARGET, with another number of partitions.
+
+    TARGET must not exist or be empty; no server may use the old directory meanwhile. All
+    conversations, numbers, members and keys are read again in the new one before it counts. Clients
+    go on from their devices' cursors and may be shown something twice.
+    """
+    from imfast.data import reshard as resharded
+
+    done = resharded(load_flags(flags).settings.data_dir, target, partitions)
+    click.echo(
+        f"complete: {done.conversations:,} conversations, {done.rows:,} messages and events,"
+        f" {done.members:,} members, {done.keys:,} keys in {partitions} partitions"
+    )
 
 
 def _print_copied(copies: Iterator[Copied]) -> None:

@@ -469,14 +469,21 @@ class Settings(BaseModel):
         1_000_000,
         minimum=1024,
         maximum=1 << 28,
-        when="Idempotency keys per partition that are remembered, about 72 B each.",
+        when="Idempotency keys per partition in memory, about 72 B each; older ones are on disk.",
+    )
+    dedupe_disk_bytes: Bytes = option(
+        1 * GIB,
+        unit="bytes",
+        minimum=0,
+        maximum=64 * GIB,
+        when="Disk per partition for idempotency keys, about 68 B each; a 32nd of it in memory.",
     )
     dedupe_window_s: Seconds = option(
         86400.0,
         unit="seconds",
         minimum=60,
         maximum=7 * 86400,
-        when="How long a retry finds the first result; beyond your clients' longest absence.",
+        when="How long a retry finds the first result, if all keys fit; see `dedupe_covered_s`.",
     )
     batch_commands_max: Count = option(
         4096,
@@ -505,6 +512,13 @@ class Settings(BaseModel):
         minimum=1 * MIB,
         maximum=16 * GIB,
         when="Length of a log's files; shorter ones free the disk sooner, longer ones are fewer.",
+    )
+    log_keep_bytes: Bytes = option(
+        256 * MIB,
+        unit="bytes",
+        minimum=0,
+        maximum=1024 * TIB,
+        when="Log per partition that stays although archive and readers have it; for inspection.",
     )
 
     # What follows a commit outside of the server.

@@ -83,6 +83,8 @@ class WorkerSettings:
     inbox_bytes_max: int
     segment_bytes: int
     after_commit: tuple[str, ...]
+    log_keep_bytes: int
+    dedupe_disk_bytes: int
 
     @classmethod
     def read(cls, options: Mapping[str, Any]) -> WorkerSettings:

@@ -9,7 +9,10 @@ from imfast.errors import DataDirectoryError
 from imfast.supervisor.data_directory import unusable
 from imfast.supervisor.layout import read_layout
 
-__all__ = ["layout_of", "partition_directory"]
+__all__ = ["ARCHIVE", "layout_of", "partition_directory"]
+
+ARCHIVE = "archive"
+"""Beside the segments of a log."""
 
 
 def layout_of(directory: Path) -> Layout:

@@ -14,12 +14,9 @@ from imfast._engine import (
     verify_archive,
     verify_log,
 )
-from imfast.data.directory import layout_of, partition_directory
+from imfast.data.directory import ARCHIVE, layout_of, partition_directory
 
 __all__ = ["PartitionReport", "verify"]
-
-ARCHIVE = "archive"
-"""Beside the segments of a log."""
 
 
 @dataclass(frozen=True, slots=True)

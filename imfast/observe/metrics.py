@@ -122,6 +122,13 @@ METRICS: Sequence[Metric] = (
         "link_queue_bytes",
         "Bytes that wait for other workers to read them.",
     ),
+    _one(
+        "imfast_dedupe_covered_seconds",
+        "gauge",
+        "dedupe_covered_s",
+        "How long a retry finds the first result, in the partition that forgets first.",
+    ),
+    _one("imfast_log_bytes", "gauge", "log_bytes", "Bytes of the partitions' logs."),
     _one("imfast_python_ticks_total", "counter", "python_ticks", "Ticks that ran Python code."),
     Metric(
         "imfast_queue_full_total",
@@ -146,6 +153,7 @@ METRICS: Sequence[Metric] = (
             "archive_write_errors": "archive_write",
             "archive_read_errors": "archive_read",
             "archive_rebuilds": "archive_rebuild",
+            "log_removal_errors": "log_removal",
         },
         "fault",
     ),

@@ -46,6 +46,8 @@ class PartitionOwner:
         self._dedupe_entries = dedupe_entries
         self._dedupe_window_ms = dedupe_window_ms
         self._sequencer: Sequencer
+        self._archived = 0
+        """Keys up to this position may be forgotten: the archive has them."""
         self._records = engine.records(number)
 
     def open(self, beat: Callable[[], None]) -> int:
@@ -62,17 +64,19 @@ class PartitionOwner:
         sequencer = self._sequencer = Sequencer(
             number, self._dedupe_entries, self._dedupe_window_ms
         )
-        sequencer.restore(*engine.restored(number))
+        *restored, archived = engine.restored(number)
+        sequencer.restore(*restored)
         batches = commands = 0
         while (batch := engine.replay_next(number)) is not None:
             time_ms, count = batch
             sequencer.fold(self._records, count, time_ms)
-            sequencer.commit()
-            engine.replay_commit(number, sequencer.oldest_key_position, sequencer.expired_until_ms)
+            sequencer.commit(archived)
+            archived = engine.replay_commit(number, sequencer.oldest_key_position)
             commands += count
             batches += 1
             if batches % BATCHES_PER_BEAT == 0:
                 beat()
+        self._archived = archived
         return commands
 
     def step(self) -> None:
@@ -86,13 +90,11 @@ class PartitionOwner:
         self.appended_ns = perf_counter_ns()
         if not engine.append(number):
             # Only repeats and refusals: nothing to wait for.
-            self._sequencer.commit()
             self._deliver()
 
     def finished(self, finished: Finished) -> None:
         """The log answered: the batch counts, or it never happened."""
         if finished.failure is None:
-            self._sequencer.commit()
             self._deliver()
         else:
             self._sequencer.rollback()
@@ -100,7 +102,8 @@ class PartitionOwner:
 
     def _deliver(self) -> None:
         sequencer = self._sequencer
-        self._engine.deliver(self.number, sequencer.oldest_key_position, sequencer.expired_until_ms)
+        sequencer.commit(self._archived)
+        self._archived = self._engine.deliver(self.number, sequencer.oldest_key_position)
         if self.waiting:
             self._wake()
 

@@ -15,7 +15,7 @@ from imfast.supervisor.durable_file import write_atomically
 
 __all__ = ["FORMAT_VERSION", "open_layout", "read_layout", "write_layout"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Raised by every change that an older program would misread."""
 
 FILE_NAME = "layout.json"
@@ -42,12 +42,14 @@ def open_layout(directory: Path, *, partitions: int | None, partitions_default: 
             hash_secret=secrets.token_hex(HASH_SECRET_DIGITS // 2),
         )
         write_layout(directory, layout)
-    elif partitions is not None and partitions != layout.partitions:
+        return layout
+    if partitions is not None and partitions != layout.partitions:
         raise DataDirectoryError(
             f"data directory {directory} is laid out for {layout.partitions} partitions and"
             f" option partitions asks for {partitions}: leave the option away, or use another"
             " directory"
         )
+    _take_over(directory, layout)
     return layout
 
 
@@ -66,13 +68,20 @@ def read_layout(directory: Path) -> Layout | None:
     return _as_written(content) or _judged(path, content)
 
 
-def write_layout(directory: Path, layout: Layout) -> None:
-    """Fixes the layout of a directory, durably.
+def _take_over(directory: Path, layout: Layout) -> None:
+    """Marks a directory of an earlier format: an older program may not read what we write."""
+    fields = orjson.loads((directory / FILE_NAME).read_bytes())
+    if fields["format"] < FORMAT_VERSION:
+        write_layout(directory, layout, created=fields["created"])
+
+
+def write_layout(directory: Path, layout: Layout, *, created: str = "") -> None:
+    """Fixes the layout of a directory, durably; `created` is now unless it is told.
 
     Raises:
         OSError: it cannot be written.
     """
-    content = _encoded(layout, datetime.now(UTC).isoformat(timespec="seconds"))
+    content = _encoded(layout, created or datetime.now(UTC).isoformat(timespec="seconds"))
     write_atomically(directory / FILE_NAME, content, mode=0o600, durable=True)
 
 

@@ -18,8 +18,6 @@ MESSAGE, EVENT, UNNUMBERED = 0, 1, 2
 ALLOWED, FORBIDDEN, NEW, DUPLICATE, CONFLICT, REFUSED, ACCEPTED = range(7)
 START_MS = 1_763_899_999_000
 PARTITION = 7
-AHEAD_MS = 5_000
-"""How far a key's time is believed to be ahead."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +79,9 @@ class Model:
     entries: int
     window_ms: int
     heads: dict[int, int] = field(default_factory=dict)
-    keys: dict[int, tuple[int, Result, int]] = field(default_factory=dict)
+    keys: dict[int, tuple[int, Result]] = field(default_factory=dict)
     position: int = 0
     message_id: int = 0
-    expired_until_ms: int = 0
 
     def copy(self) -> Model:
         heads, keys = dict(self.heads), dict(self.keys)
@@ -100,7 +97,7 @@ class Model:
 
     def one(self, command: Command, time_ms: int) -> Result:
         if command.key in self.keys:
-            payload, first, _ = self.keys[command.key]
+            payload, first = self.keys[command.key]
             if payload != command.payload:
                 return Result(CONFLICT, time_ms=time_ms)
             return Result(DUPLICATE, first.seq, first.message_id, first.position, first.time_ms)
@@ -115,26 +112,23 @@ class Model:
             self.message_id = max(self.message_id, message_id)
             result = Result(NEW, seq, message_id, self.position, time_ms)
         if command.key:
-            made_ms = min(command.made_ms, time_ms + AHEAD_MS)
-            self.keys[command.key] = command.payload, result, made_ms
+            self.keys[command.key] = command.payload, result
         return result
 
     def fold(self, commands: list[Command], time_ms: int) -> list[Result]:
         return [self.one(command, time_ms) for command in commands]
 
     def evict(self, time_ms: int) -> None:
-        for key, (_, result, made_ms) in list(self.keys.items()):
+        for key, (_, result) in list(self.keys.items()):
             if len(self.keys) <= self.entries and time_ms - result.time_ms <= self.window_ms:
                 return
             del self.keys[key]
-            self.expired_until_ms = max(self.expired_until_ms, min(made_ms, time_ms + AHEAD_MS))
 
     def assert_equals(self, sequencer: Sequencer, conversations: int) -> None:
         oldest = next(iter(self.keys.values()), None)
         assert sequencer.last_position == self.position
         assert sequencer.last_message_id == self.message_id
         assert sequencer.dedupe_len == len(self.keys)
-        assert sequencer.expired_until_ms == self.expired_until_ms
         assert sequencer.oldest_key_ms == (oldest[1].time_ms if oldest else 0)
         assert [sequencer.head(index) for index in range(conversations)] == [
             self.heads.get(index, 0) for index in range(conversations)
@@ -257,22 +251,15 @@ def test_batch_of_retries_evicts_nothing_because_it_is_not_logged() -> None:
         sequencer.commit()
 
 
-def test_latest_time_of_a_forgotten_key_is_kept_and_never_far_ahead_of_its_batch() -> None:
-    sequencer = Sequencer(PARTITION, 1, 1 << 20)
-
-    def after(key: int, made_ms: int, now_ms: int) -> int:
-        fold(sequencer, [Command(0, key, made_ms=made_ms)], now_ms)
-        sequencer.commit()
-        return sequencer.expired_until_ms
-
-    assert after(1, START_MS - 5, START_MS) == 0
-    assert after(2, START_MS + 1_000_000, START_MS + 1) == START_MS - 5
-    assert after(3, 0, START_MS + 2) == START_MS + 1 + AHEAD_MS, "key 2 said more than can be"
-    assert after(4, START_MS + 6_000, START_MS + 1_003) == START_MS + 1 + AHEAD_MS
-    fold(sequencer, [Command(0, 5)], START_MS + 4)
-    sequencer.rollback()
-    assert sequencer.expired_until_ms == START_MS + 1 + AHEAD_MS, "nothing was forgotten"
-    assert after(6, 0, START_MS + 2_000) == START_MS + 6_000
+def test_keys_that_nobody_else_has_yet_are_not_forgotten() -> None:
+    sequencer = Sequencer(PARTITION, 2, 100)
+    for key in range(1, 7):
+        fold(sequencer, [Command(0, key)], START_MS)
+        sequencer.commit(3 if key < 6 else 5)
+        assert sequencer.oldest_key_position == {3: 2, 4: 3, 5: 4, 6: 5}.get(key, 1)
+    fold(sequencer, [Command(0, 7)], START_MS + 1_000)
+    sequencer.commit(5)
+    assert sequencer.oldest_key_position == 6, "too old, and the only one who knows it"
 
 
 def test_given_id_pushes_the_next_one_above_it() -> None:

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from imfast._core.sequencer import Sequencer
 from tests.property.test_sequencer import (
-    AHEAD_MS,
     CONVERSATIONS,
     DUPLICATE,
     NEW,
@@ -36,7 +35,7 @@ def archived(command: Command, result: Result) -> bytes:
         result.message_id,
         result.position,
         result.time_ms,
-        min(command.made_ms, result.time_ms + AHEAD_MS),
+        command.made_ms,
     )
 
 
@@ -51,7 +50,6 @@ def restored(sequencer: Sequencer, keys: list[bytes]) -> Sequencer:
         sequencer.last_message_id,
         heads,
         b"".join(window),
-        sequencer.expired_until_ms,
     )
     return other
 
@@ -63,7 +61,6 @@ def state(sequencer: Sequencer) -> list[int]:
         sequencer.dedupe_len,
         sequencer.oldest_key_ms,
         sequencer.oldest_key_position,
-        sequencer.expired_until_ms,
         *map(sequencer.head, range(CONVERSATIONS)),
     ]
 
@@ -155,9 +152,9 @@ def test_restoring_what_makes_no_sense_is_refused_and_changes_nothing(
 ) -> None:
     sequencer = Sequencer(PARTITION, 10, 100)
     with pytest.raises(ValueError, match=message):
-        sequencer.restore(9, 9, heads, keys, 7)
+        sequencer.restore(9, 9, heads, keys)
     assert state(sequencer) == state(Sequencer(PARTITION, 10, 100))
-    sequencer.restore(9, 9, struct.pack("<2Q", 4, 5), key(3) + key(9, 2), 7)
+    sequencer.restore(9, 9, struct.pack("<2Q", 4, 5), key(3) + key(9, 2))
     assert (sequencer.last_position, sequencer.dedupe_len, sequencer.head(1)) == (9, 2, 5)
 
 
@@ -166,7 +163,7 @@ def test_sequencer_that_has_folded_is_not_restored() -> None:
     fold(sequencer, [Command(0)], START_MS)
     for end in (sequencer.rollback, lambda: None):
         with pytest.raises(RuntimeError, match="fresh"):
-            sequencer.restore(1, 1, b"", b"", 0)
+            sequencer.restore(1, 1, b"", b"")
         end()
     with pytest.raises(ValueError, match="63 bits"):
-        Sequencer(PARTITION, 10, 100).restore(1, 1 << 63, b"", b"", 0)
+        Sequencer(PARTITION, 10, 100).restore(1, 1 << 63, b"", b"")

@@ -101,6 +101,8 @@ def make_layout(draw: random.Random) -> Layout:
     # Apart, too.
     keys = random.Random(f"keys {options} {users} {groups}")
     dated_keys = keys.random() < 0.5
+    options["dedupe_disk_bytes"] = keys.choice([0, 640, 6_400, 1 << 30])
+    options["log_keep_bytes"] = keys.choice([0, 0, 1_000, 1 << 30])
     return Layout(
         workers=workers,
         partitions=partitions,
@@ -143,6 +145,10 @@ def make_plan(seed: int) -> Plan:
     if layout.dated_keys and cuts.draw.random() < 0.6:
         at_ms = START_MS + cuts.draw.random() * length_ms
         operations.append(Operation(at_ms, "tomorrow", (cuts.draw.random() * 1_000,)))
+    archives = OperationMaker(random.Random(f"archives {seed}"), layout)
+    for _ in range(archives.draw.choice([0, 0, 1, 2])):
+        at_ms = START_MS + archives.draw.random() * length_ms
+        operations.append(Operation(at_ms, *archives.archive_trouble()))
     for _ in range(20 if layout.dated_keys else 0):
         at_ms = START_MS + cuts.draw.random() * length_ms
         operations.append(Operation(at_ms, *cuts.repeat()))
@@ -303,6 +309,13 @@ class OperationMaker:
             self.draw.choice([0, 10, 150]),
             self.draw.choice([50, 400, 1_500]),
         )
+
+    def archive_trouble(self) -> tuple[str, tuple[Any, ...]]:
+        writes, reads = self.draw.choice(
+            [(True, False), (True, False), (True, True), (False, True)]
+        )
+        length_ms = self.draw.choice([50, 400, 1_500])
+        return "archive_trouble", (self.partition(), writes, reads, length_ms)
 
     def jump(self) -> tuple[str, tuple[Any, ...]]:
         step_ms = self.draw.choice([-3_600_000, -5_000, 5_000, 3_600_000])

@@ -32,6 +32,7 @@ class Trouble:
             "stall_link": self.stall_link,
             "disk_error": self.disk_error,
             "disk_full": self.disk_full,
+            "archive_trouble": self.archive_trouble,
             "jump": self.world.jump_wall,
             "tomorrow": self.tomorrow,
         }
@@ -216,10 +217,15 @@ class Trouble:
         self.world.disk_room(partition, room)
         self.scheduler.after_ms(length_ms, self.world.disk_room, partition, None)
 
+    def archive_trouble(self, partition: int, writes: bool, reads: bool, length_ms: float) -> None:
+        self.world.archive_trouble(partition, writes, reads)
+        self.scheduler.after_ms(length_ms, self.world.archive_trouble, partition, False, False)
+
     def heal(self) -> None:
         """Everything works again from now on; what was lost stays lost."""
         self.scheduler.healing = True
         for number in range(self.scheduler.layout.partitions):
+            self.world.archive_trouble(number, False, False)
             self.world.disk_room(number, None)
             self.world.disk_mend(number)
         for zombie in list(self.scheduler.zombies.values()):

@@ -9,8 +9,11 @@ use crate::engine::Engine;
 use crate::faults::{self, Fault, Faults};
 use crate::owner::Owned;
 use crate::system::Archiver;
+use imfast_log::Retention;
 use imfast_partition::archive::{ArchivedKey, Reached};
+use imfast_warm::Source;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Chunks given to the archiver that it has not ended; the next one gathers meanwhile.
@@ -30,15 +33,23 @@ pub(crate) struct Archiving {
     pub failing: bool,
     /// Position of the oldest key that the sequencer remembered after the last commit.
     pub keys_from: u64,
+    /// Removes the segments behind the archive; its failures are counted once each.
+    pub retention: Arc<Retention>,
+    pub removal_failures: u64,
 }
 
-/// What the sequencer remembers of idempotency keys after a commit.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct KeyWindow {
-    /// Position of the oldest key; one past the last position without keys.
-    pub from: u64,
-    /// The latest time that a forgotten key said it was made, milliseconds since 1970.
-    pub expired_until_ms: u64,
+/// The log as an archive's thread sees it.
+pub(crate) struct LogBehind(pub Arc<Retention>);
+
+impl Source for LogBehind {
+    fn make_durable(&self) -> io::Result<()> {
+        self.0.make_durable()
+    }
+
+    fn archived(&self, position: u64) {
+        // It counts its failures, and tries again with the next chunk.
+        let _ = self.0.archived(position);
+    }
 }
 
 /// How much may wait for an archive.
@@ -50,10 +61,11 @@ pub(crate) struct Budget {
 }
 
 impl Owned {
-    /// After commands were committed.
-    pub(crate) fn archive_step(&mut self, keys: KeyWindow, budget: Budget) {
-        self.archiving.keys_from = keys.from;
-        self.partition.keys_expired(keys.expired_until_ms);
+    /// After commands were committed. `keys_from` is the position of the oldest key that the sequencer
+    /// has, one past the last position without keys.
+    pub(crate) fn archive_step(&mut self, keys_from: u64, budget: Budget) {
+        self.archiving.keys_from = keys_from;
+        self.partition.keys_from(keys_from);
         self.go_on(budget);
     }
 
@@ -84,6 +96,11 @@ impl Owned {
                 Err(_) => faults::count(faults, Fault::ArchiveWrite, now_ms),
             }
         }
+        let failures = self.archiving.retention.failures();
+        for _ in self.archiving.removal_failures..failures {
+            faults::count(faults, Fault::LogRemoval, now_ms);
+        }
+        self.archiving.removal_failures = failures;
         // Commands that wait for room commit nothing: the next chunk has to go from here.
         self.go_on(budget);
     }
@@ -95,6 +112,17 @@ impl Engine {
             commands: self.config.archive_commands,
             rows_bytes: self.config.rows_bytes,
         }
+    }
+
+    /// For how long retries find the first result, in the partition that forgets first.
+    pub(crate) fn dedupe_covered_s(&self) -> u64 {
+        let window_ms = self.config.dedupe_window_ms;
+        let owned = self.owned.iter().flatten();
+        let covered = owned.map(|owned| match owned.partition.keys_forgotten_ms() {
+            0 => window_ms,
+            last_ms => self.wall_ms.saturating_sub(last_ms).min(window_ms),
+        });
+        covered.min().unwrap_or(window_ms) / 1_000
     }
 
     /// Takes what the archives' threads ended since the last look.
@@ -109,12 +137,12 @@ impl Engine {
     }
 
     /// The same while a replay goes on, which waits for an archive that is behind.
-    pub(crate) fn archive_replayed(&mut self, partition: u16, keys: KeyWindow) {
+    pub(crate) fn archive_replayed(&mut self, partition: u16, keys_from: u64) {
         let budget = self.archive_budget();
         let Some(Some(owned)) = self.owned.get_mut(partition as usize) else {
             return;
         };
-        owned.archive_step(keys, budget);
+        owned.archive_step(keys_from, budget);
         let archiver = &owned.archiving.archiver;
         if archiver.pending() >= SUBMITTED_MAX && !owned.archiving.failing {
             let finished = archiver.wait_below(SUBMITTED_MAX, PATIENCE);

@@ -53,6 +53,8 @@ pub struct EngineConfig {
     pub link_queue_bytes: usize,
     /// How long a retry is recognised by its key.
     pub dedupe_window_ms: u64,
+    /// Bytes of keys that a partition's archive keeps.
+    pub dedupe_disk_bytes: u64,
     /// Commands and bytes of one batch.
     pub batch_commands: usize,
     pub batch_bytes: usize,
@@ -74,6 +76,8 @@ pub struct EngineConfig {
     pub receipt_members_max: usize,
     /// Length at which a segment of a log is followed by a new one.
     pub segment_bytes: u64,
+    /// Bytes of a log's newest segments that stay although nobody needs them.
+    pub log_keep_bytes: u64,
     /// How long one tick works on fan-outs, in microseconds, and how many sockets of one group it
     /// writes before the next group's turn.
     pub fan_out_slice_us: u64,
@@ -148,6 +152,7 @@ impl EngineConfig {
             send_queue_frames: 1024,
             link_queue_bytes: 1 << 20,
             dedupe_window_ms: 1_000,
+            dedupe_disk_bytes: 1 << 20,
             batch_commands: 16,
             batch_bytes: 1 << 20,
             inbox_bytes: 1 << 20,
@@ -159,6 +164,7 @@ impl EngineConfig {
             cursor_log_ms: 250,
             receipt_members_max: 500,
             segment_bytes: 1 << 20,
+            log_keep_bytes: 1 << 20,
             fan_out_slice_us: 1_000,
             fan_out_slice_sockets: 16,
             coalesce: Coalesce::Adaptive,

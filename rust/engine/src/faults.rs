@@ -27,10 +27,12 @@ pub(crate) enum Fault {
     ArchiveRead,
     /// The archive was damaged and is made again from the log.
     ArchiveRebuilt,
+    /// A segment that nobody needs any more could not be removed.
+    LogRemoval,
 }
 
 /// Names of the counters, in their order.
-pub(crate) const NAMES: [&str; 10] = [
+pub(crate) const NAMES: [&str; 11] = [
     "decoding_panics",
     "fold_panics",
     "inbox_full",
@@ -41,6 +43,7 @@ pub(crate) const NAMES: [&str; 10] = [
     "archive_write_errors",
     "archive_read_errors",
     "archive_rebuilds",
+    "log_removal_errors",
 ];
 
 /// Between two reports to the caller.

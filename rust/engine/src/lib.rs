@@ -42,6 +42,7 @@ mod query;
 mod rates;
 mod recovery;
 mod requests;
+mod reshard;
 mod run;
 mod sealing;
 mod seats;
@@ -59,7 +60,6 @@ mod verbs;
 mod wheel;
 
 pub use accept::Speaks;
-pub use archiving::KeyWindow;
 pub use arrivals::Network;
 pub use attach::Identity;
 pub use config::{Coalesce, EngineConfig, Rates};
@@ -75,11 +75,14 @@ pub use imfast_tls::{
 pub use imfast_warm::verify as verify_archive;
 pub use layer::TLS_PROTOCOLS;
 pub use metrics::{NamedHistogram, Shown};
+pub use imfast_warm::KeyBudget;
+pub use imfast_warm::{copy as copy_archive, set_generation, verify as verify_archive};
 pub use outbox::OutboxPage;
 pub use owner::{Finished, FoldFault, is_lost};
 pub use recovery::{OpenError, OpenedPartition, Restored};
 pub use requests::{ControlVerb, Request};
 pub use seats::DevicePolicy;
+pub use reshard::{ReshardLayout, Resharded, reshard};
 pub use slab::Handle;
 #[cfg(feature = "simulation")]
 pub use system::{LinkEnds, Port, World};

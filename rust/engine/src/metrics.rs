@@ -8,7 +8,7 @@ use crate::stats::Stats;
 use imfast_routes::METRICS_MAX;
 
 /// Present numbers, in the order in which they stand in shared memory.
-const GAUGES: [&str; 10] = [
+const GAUGES: [&str; 12] = [
     "connections",
     "users",
     "groups",
@@ -19,6 +19,8 @@ const GAUGES: [&str; 10] = [
     "link_queue_bytes",
     "rows_bytes",
     "rows_unarchived_bytes",
+    "dedupe_covered_s",
+    "log_bytes",
 ];
 const HISTOGRAMS: [&str; 2] = ["delivery", "commit"];
 
@@ -124,6 +126,8 @@ impl Engine {
             self.links.queued_bytes() as u64,
             owned().map(|o| o.partition.row_bytes() as u64).sum(),
             owned().map(|o| o.partition.unarchived_bytes() as u64).sum(),
+            self.dedupe_covered_s(),
+            owned().map(|o| o.archiving.retention.bytes()).sum(),
         ]
     }
 }

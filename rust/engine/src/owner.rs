@@ -1,7 +1,7 @@
 //! The owner's half: batches of the partitions that this worker owns, from inbox to log to
 //! answers and deliveries.
 
-use crate::archiving::{Archiving, KeyWindow};
+use crate::archiving::Archiving;
 use crate::crash::{self, Event};
 use crate::delivery::Arrival;
 use crate::engine::Engine;
@@ -322,15 +322,16 @@ impl Engine {
         completed.into_iter().map(finished).collect()
     }
 
-    /// The batch in flight is durable: its commands are answered, its rows delivered. `keys` is
-    /// what the sequencer remembers now.
+    /// The batch in flight is durable: its commands are answered, its rows delivered. `keys_from`
+    /// is the position of the oldest key that the sequencer has now. Returns what the archive has:
+    /// keys up to there may be forgotten.
     ///
     /// # Errors
     /// The fold panicked.
-    pub fn deliver(&mut self, partition: u16, keys: KeyWindow) -> Result<(), FoldFault> {
+    pub fn deliver(&mut self, partition: u16, keys_from: u64) -> Result<u64, FoldFault> {
         let (budget, now_ms) = (self.archive_budget(), self.wall_ms);
         let Some(Some(owned)) = self.owned.get_mut(partition as usize) else {
-            return Ok(());
+            return Ok(0);
         };
         let Some(committed) = contained(|| owned.partition.commit_at(now_ms)) else {
             return Err(self.fold_panicked());
@@ -364,9 +365,15 @@ impl Engine {
         self.serve_waiting(partition);
         // Last: nobody waits for it.
         if let Some(Some(owned)) = self.owned.get_mut(partition as usize) {
-            owned.archive_step(keys, budget);
+            owned.archive_step(keys_from, budget);
         }
-        Ok(())
+        Ok(self.archived_position(partition))
+    }
+
+    /// The last position that a partition's archive is known to have.
+    pub(crate) fn archived_position(&self, partition: u16) -> u64 {
+        let owned = self.owned.get(partition as usize).and_then(Option::as_ref);
+        owned.map_or(0, |owned| owned.partition.archived_position())
     }
 
     /// Closes a partition whose fold cannot go on; opening it again makes its state from the log.
@@ -605,6 +612,7 @@ pub(crate) fn refusal(refused: Refused) -> ServerBody<'static> {
         Refused::Unreadable => (&codes::INTERNAL, ""),
         Refused::Conflict => (&codes::KEY_CONFLICT, ""),
         Refused::KeyExpired => (&codes::KEY_EXPIRED, ""),
+        Refused::KeyUnreadable => (&codes::PARTITION_UNAVAILABLE, ""),
         Refused::TooLarge => (&codes::BODY_TOO_LARGE, ""),
         Refused::GroupFull => (&codes::GROUP_FULL, ""),
         Refused::RateLimited { retry_after_ms } => {

@@ -1,6 +1,6 @@
 //! Opening a partition's log and folding it again, at the start and after a failed sync.
 
-use crate::archiving::{Archiving, KeyWindow};
+use crate::archiving::{Archiving, LogBehind};
 use crate::crash::{self, Event};
 use crate::engine::Engine;
 use crate::faults::{self, contained};
@@ -9,12 +9,13 @@ use crate::owner::{Owned, Storage, with_arrival};
 use imfast_log::{Durability, Log, LogError, OpenOptions, Opened};
 use imfast_partition::archive::{Archive, ArchivedKey};
 use imfast_partition::{Limits, Partition, PartitionConfig, ReplayError, RestoreError};
+use imfast_warm::KeyBudget;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Beside a log's segments.
-const ARCHIVE_DIRECTORY: &str = "archive";
+pub(crate) const ARCHIVE_DIRECTORY: &str = "archive";
 
 /// An archive, and the partition and the idempotency keys as of what it reached.
 struct Found {
@@ -41,8 +42,8 @@ pub struct Restored {
     /// Last seq by index of conversation.
     pub heads: Vec<u64>,
     pub keys: Vec<ArchivedKey>,
-    /// As [`KeyWindow::expired_until_ms`].
-    pub expired_until_ms: u64,
+    /// What the archive has: keys up to there may be forgotten.
+    pub archived: u64,
 }
 
 /// Why a partition could not be opened or replayed.
@@ -128,6 +129,9 @@ impl Engine {
             u64::from(self.config.layout_generation),
         );
         options.segment_bytes = self.config.segment_bytes;
+        options.salt = self.system.nonce().map_err(|error| {
+            OpenError::Archive(std::io::Error::from_raw_os_error(error.raw_os_error()))
+        })?;
         options.durability = if fsync {
             Durability::Fsync
         } else {
@@ -151,19 +155,28 @@ impl Engine {
         };
         let (found, put_aside) = self.restore(&config, dir, &opened)?;
         let batches = opened.log.read_from(found.partition.position() + 1);
+        let retention = opened.log.retention().keeping(self.config.log_keep_bytes);
+        let retention = Arc::new(retention);
         let storage = Storage::Replaying {
             log: Box::new(opened.log),
             batches: batches.map_err(OpenError::Log)?,
         };
         let archiver = self
             .system
-            .archiver(partition, Arc::clone(&found.archive), &self.io.poller)
+            .archiver(
+                partition,
+                Arc::clone(&found.archive),
+                LogBehind(Arc::clone(&retention)),
+                &self.io.poller,
+            )
             .map_err(OpenError::Thread)?;
         let archiving = Archiving {
             keys: found.keys,
             archiver,
             failing: false,
             keys_from: 0,
+            retention,
+            removal_failures: 0,
         };
         let owned = Owned::new(opened.epoch, found.partition, storage, archiving);
         self.owned[partition as usize] = Some(Box::new(owned));
@@ -214,6 +227,17 @@ impl Engine {
         }
     }
 
+    fn archive_options(&self) -> imfast_warm::OpenOptions {
+        imfast_warm::OpenOptions {
+            cache_bytes: self.config.archive_cache_bytes,
+            keys: KeyBudget {
+                bytes: self.config.dedupe_disk_bytes,
+                window_ms: self.config.dedupe_window_ms,
+            },
+            ..imfast_warm::OpenOptions::default()
+        }
+    }
+
     fn try_restore(
         &self,
         config: &PartitionConfig,
@@ -222,7 +246,7 @@ impl Engine {
     ) -> Result<Found, RestoreError> {
         let archive = self
             .system
-            .archive(config.partition, place, self.config.archive_cache_bytes)
+            .archive(config.partition, place, self.archive_options())
             .map_err(RestoreError::Archive)?;
         if archive.reached().position > last_position {
             // The machine stopped before the system wrote what an ack did not wait for.
@@ -247,7 +271,7 @@ impl Engine {
             message_id: owned.partition.last_message_id(),
             heads: owned.partition.heads(),
             keys: std::mem::take(&mut owned.archiving.keys),
-            expired_until_ms: owned.partition.keys_expired_until_ms(),
+            archived: owned.partition.archived_position(),
         })
     }
 
@@ -291,19 +315,20 @@ impl Engine {
         Ok(None)
     }
 
-    /// Takes the numbering of a replayed batch; `keys` as for [`Engine::deliver`].
+    /// Takes the numbering of a replayed batch; `keys_from` and the answer are those of
+    /// [`Engine::deliver`].
     ///
     /// # Errors
     /// The log and the fold disagree.
-    pub fn replay_commit(&mut self, partition: u16, keys: KeyWindow) -> Result<(), OpenError> {
+    pub fn replay_commit(&mut self, partition: u16, keys_from: u64) -> Result<u64, OpenError> {
         let Some(owned) = self.owned[partition as usize].as_mut() else {
-            return Ok(());
+            return Ok(0);
         };
         contained(|| owned.partition.replay_finish_commit())
             .ok_or(OpenError::Panicked)?
             .map_err(OpenError::Replay)?;
-        self.archive_replayed(partition, keys);
-        Ok(())
+        self.archive_replayed(partition, keys_from);
+        Ok(self.archived_position(partition))
     }
 
     /// After a reopening: rows whose commit was not known to live sessions here.

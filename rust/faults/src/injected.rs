@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 static INJECTED: AtomicU8 = AtomicU8::new(0);
 
 /// The faults by name.
-pub const NAMES: [(&str, Fault); 16] = [
+pub const NAMES: [(&str, Fault); 20] = [
     ("ack-before-sync", Fault::AckBeforeSync),
     ("deliver-before-commit", Fault::DeliverBeforeCommit),
     ("dedupe-after-numbering", Fault::DedupeAfterNumbering),
@@ -29,6 +29,10 @@ pub const NAMES: [(&str, Fault); 16] = [
         "expiry-forgotten-on-restart",
         Fault::ExpiryForgottenOnRestart,
     ),
+    ("segments-removed-early", Fault::SegmentsRemovedEarly),
+    ("archived-head-stale", Fault::ArchivedHeadStale),
+    ("rows-evicted-early", Fault::RowsEvictedEarly),
+    ("dedupe-bucket-forgotten", Fault::DedupeBucketForgotten),
 ];
 
 /// Injects the fault of this name, in place of the one before; an empty name injects none. False

@@ -44,6 +44,14 @@ pub enum Fault {
     ExpiredKeyTaken,
     /// A start does not know any more how old forgotten keys are.
     ExpiryForgottenOnRestart,
+    /// Segments are removed before the archive has what is in them.
+    SegmentsRemovedEarly,
+    /// The archive takes a chunk's rows without the last heads of their conversations.
+    ArchivedHeadStale,
+    /// Keys that left the sequencer's memory are not looked for in the archive.
+    DedupeBucketForgotten,
+    /// Rows leave memory before the archive has them.
+    RowsEvictedEarly,
 }
 
 /// Whether the fault is injected: never, in this build.

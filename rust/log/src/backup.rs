@@ -5,11 +5,12 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::chain::SegmentId;
+use crate::chain::{Segment, SegmentId};
 use crate::error::{Damage, LogError, What};
 use crate::file_system::{File, FileSystem};
 use crate::format::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::inspect::listed;
+use crate::readers;
 use crate::scanner::{ScanError, Scanner};
 use crate::writer::create_segment;
 
@@ -23,6 +24,8 @@ pub struct Copied {
     pub segments: u64,
     /// Bytes of them.
     pub bytes: u64,
+    /// Position of the first command in them; one past the last where there is none.
+    pub first_position: u64,
     /// Position of the last command in them.
     pub last_position: u64,
 }
@@ -31,7 +34,8 @@ pub struct Copied {
 ///
 /// The copy is the log as a crash at this moment might have left it, so it opens. Every batch is
 /// verified on the way; damage fails the copy. `generation` replaces the layout generation, which
-/// makes clients' sync tokens from before worthless.
+/// makes clients' sync tokens from before worthless. Segments that the server removes meanwhile are
+/// left out: the copy begins behind them.
 pub fn copy(
     fs: &dyn FileSystem,
     from: &Path,
@@ -39,12 +43,18 @@ pub fn copy(
     generation: Option<u64>,
 ) -> Result<Copied, LogError> {
     fs.create_dir_all(to).map_err(LogError::io("create", to))?;
+    // Before the segments: positions of readers only grow.
+    readers::copy(fs, from, to)?;
     let (chain, headers) = listed(fs, from)?;
     let mut copied = Copied::default();
-    for (index, (&id, header)) in chain.segments.iter().zip(&headers).enumerate() {
+    // The newest first, for the oldest may go meanwhile.
+    for (index, (&id, header)) in chain.segments.iter().zip(&headers).enumerate().rev() {
         let sealed = headers.get(index + 1).map(|next| next.predecessor_length);
         let path = id.path(from);
-        let file = fs.open_read(&path).map_err(LogError::io("open", &path))?;
+        let file = match fs.open_read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && sealed.is_some() => break,
+            opened => opened.map_err(LogError::io("open", &path))?,
+        };
         let (length, next_position) = valid_length(from, id, header, sealed, Arc::clone(&file))?;
         let written = SegmentHeader {
             layout_generation: generation.unwrap_or(header.layout_generation),
@@ -64,10 +74,38 @@ pub fn copy(
         .map_err(LogError::io("write", &id.path(to)))?;
         copied.segments += 1;
         copied.bytes += length;
-        copied.last_position = next_position - 1;
+        copied.first_position = header.base_position;
+        copied.last_position = copied.last_position.max(next_position - 1);
     }
     fs.sync_dir(to).map_err(LogError::io("sync", to))?;
     Ok(copied)
+}
+
+/// Begins a log, durably, whose first command will have `position`: what came before is elsewhere.
+pub fn begin(
+    fs: &dyn FileSystem,
+    dir: &Path,
+    partition: u32,
+    layout_generation: u64,
+    position: u64,
+) -> Result<(), LogError> {
+    fs.create_dir_all(dir)
+        .map_err(LogError::io("create", dir))?;
+    let id = SegmentId { index: 1, epoch: 1 };
+    let header = SegmentHeader {
+        partition,
+        layout_generation,
+        epoch: id.epoch,
+        base_position: position,
+        predecessor_length: 0,
+        salt: 0,
+    };
+    let created = create_segment(fs, dir, id, &header);
+    created.map(drop).map_err(|error| LogError::Io {
+        operation: "create",
+        file: id.path(dir),
+        source: error.into_inner(),
+    })
 }
 
 /// Where the valid batches of a segment end, and the position that follows them.
@@ -81,7 +119,13 @@ fn valid_length(
     let path = id.path(dir);
     let found = file.length().map_err(LogError::io("read", &path))?;
     let length = sealed.unwrap_or(found);
-    let mut scanner = Scanner::new(file, id.epoch, header.base_position, length, Vec::new());
+    let segment = Segment {
+        id,
+        base_position: header.base_position,
+        length,
+        salt: header.salt,
+    };
+    let mut scanner = Scanner::new(file, &segment, Vec::new());
     let what = loop {
         match scanner.advance() {
             Ok(true) => {}

@@ -5,10 +5,10 @@
 //! epoch than one before them were created by a writer that had been overtaken.
 
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Damage, What};
+use crate::file_system::File;
 
 /// Name of the lock file.
 pub(crate) const LOCK_NAME: &str = "lock";
@@ -110,32 +110,69 @@ pub(crate) struct Segment {
     pub(crate) base_position: u64,
     /// Bytes that count: sealed, or durable so far.
     pub(crate) length: u64,
+    /// As in the header.
+    pub(crate) salt: u64,
 }
 
 /// The segments of an open log, shared by its writer and its readers.
-#[derive(Debug)]
 pub(crate) struct SegmentList {
     inner: Mutex<Listed>,
 }
 
-#[derive(Debug)]
 struct Listed {
     segments: Vec<Segment>,
     last_position: u64,
+    /// The last segment, which is written.
+    last_file: Arc<dyn File>,
 }
 
 impl SegmentList {
-    pub(crate) fn new(segments: Vec<Segment>, last_position: u64) -> Self {
+    /// `last_file` is the last of `segments`.
+    pub(crate) fn new(
+        segments: Vec<Segment>,
+        last_position: u64,
+        last_file: Arc<dyn File>,
+    ) -> Self {
         Self {
             inner: Mutex::new(Listed {
                 segments,
                 last_position,
+                last_file,
             }),
         }
     }
 
-    pub(crate) fn push(&self, segment: Segment) {
-        self.with(|listed| listed.segments.push(segment));
+    pub(crate) fn push(&self, segment: Segment, file: Arc<dyn File>) {
+        self.with(|listed| {
+            listed.segments.push(segment);
+            listed.last_file = file;
+        });
+    }
+
+    pub(crate) fn last_file(&self) -> Arc<dyn File> {
+        self.with(|listed| Arc::clone(&listed.last_file))
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.with(|listed| listed.segments.iter().map(|segment| segment.length).sum())
+    }
+
+    /// The oldest segment, if no command behind `floor` is in it and the others have `keep_bytes`.
+    /// Never the last.
+    pub(crate) fn removable(&self, floor: u64, keep_bytes: u64) -> Option<Segment> {
+        self.with(|listed| {
+            let [oldest, next, ..] = &listed.segments[..] else {
+                return None;
+            };
+            let others: u64 = listed.segments[1..].iter().map(|other| other.length).sum();
+            (next.base_position <= floor.saturating_add(1) && others >= keep_bytes)
+                .then_some(*oldest)
+        })
+    }
+
+    /// The oldest segment is not there any more.
+    pub(crate) fn forget(&self, id: SegmentId) {
+        self.with(|listed| listed.segments.retain(|segment| segment.id != id));
     }
 
     /// The last segment now counts `length` bytes, up to `last_position`.
@@ -176,6 +213,8 @@ impl SegmentList {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::file_system::FileSystem;
+    use crate::sim::SimFs;
 
     fn chain(names: &[&str]) -> Result<Chain, Damage> {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
@@ -227,14 +266,42 @@ mod tests {
         assert_eq!(damage.file, Path::new("/log/0000000002-0000000001.log"));
     }
 
+    fn list(segments: Vec<Segment>, last_position: u64) -> SegmentList {
+        let fs = SimFs::new();
+        fs.create_dir_all(Path::new("/log")).unwrap();
+        let file = fs.create(Path::new("/log/some")).unwrap();
+        SegmentList::new(segments, last_position, file)
+    }
+
+    #[test]
+    fn only_the_oldest_segment_is_removable_and_never_the_last() {
+        let segment = |index, base_position| Segment {
+            id: SegmentId { index, epoch: 1 },
+            base_position,
+            length: 100,
+            salt: 0,
+        };
+        let list = list(vec![segment(1, 5), segment(2, 9), segment(3, 12)], 20);
+        let removable = |floor, keep| list.removable(floor, keep).map(|s| s.id.index);
+        assert_eq!(removable(7, 0), None, "8 is in it");
+        assert_eq!(removable(8, 0), Some(1));
+        assert_eq!(removable(u64::MAX, 200), Some(1));
+        assert_eq!(removable(u64::MAX, 201), None);
+        list.forget(SegmentId { index: 1, epoch: 1 });
+        assert_eq!((list.bytes(), list.from(9).0), (200, 9));
+        list.forget(SegmentId { index: 2, epoch: 1 });
+        assert_eq!(removable(u64::MAX, 0), None);
+    }
+
     #[test]
     fn reader_gets_the_segments_from_the_one_with_its_position() {
         let segment = |index, base_position| Segment {
             id: SegmentId { index, epoch: 1 },
             base_position,
             length: 64,
+            salt: 0,
         };
-        let list = SegmentList::new(vec![segment(1, 5), segment(2, 9), segment(3, 9)], 9);
+        let list = list(vec![segment(1, 5), segment(2, 9), segment(3, 9)], 9);
         let indexes = |position| {
             let (oldest, found) = list.from(position);
             assert_eq!(oldest, 5);

@@ -154,6 +154,9 @@ pub enum What {
     /// A batch with a right checksum does not hold `count` whole commands.
     #[error("the commands do not fill the batch")]
     Commands,
+    /// The list of who reads the log does not match its checksum.
+    #[error("the list of the log's readers is not valid")]
+    Readers,
 }
 
 /// Why an append did not become durable.

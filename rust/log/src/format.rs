@@ -1,7 +1,7 @@
 //! The bytes of segment headers and batch headers (`spec/log.md`). Little-endian throughout.
 
-/// Newest format version written and read here.
-pub const FORMAT_VERSION: u32 = 1;
+/// Newest format version, the one that is written here. Older ones are read.
+pub const FORMAT_VERSION: u32 = 2;
 /// Length of a segment's header in bytes.
 pub const SEGMENT_HEADER_BYTES: usize = 64;
 /// Length of a batch's header in bytes, the length field included.
@@ -26,6 +26,9 @@ pub(crate) struct SegmentHeader {
     pub(crate) base_position: u64,
     /// Bytes of the predecessor that count; 0 when there is none.
     pub(crate) predecessor_length: u64,
+    /// Begins every checksum of the segment's batches, so that what a client writes is never taken
+    /// for a batch. 0 in segments of version 1, whose checksums begin with nothing.
+    pub(crate) salt: u64,
 }
 
 /// Why a header was not accepted.
@@ -45,6 +48,7 @@ impl SegmentHeader {
         out[24..32].copy_from_slice(&self.epoch.to_le_bytes());
         out[32..40].copy_from_slice(&self.base_position.to_le_bytes());
         out[40..48].copy_from_slice(&self.predecessor_length.to_le_bytes());
+        out[48..56].copy_from_slice(&self.salt.to_le_bytes());
         let checksum = crc32c::crc32c(&out[..CHECKSUM_AT]);
         out[CHECKSUM_AT..].copy_from_slice(&checksum.to_le_bytes());
         out
@@ -59,7 +63,7 @@ impl SegmentHeader {
         if version > FORMAT_VERSION {
             return Err(HeaderFault::Newer(version));
         }
-        if version != FORMAT_VERSION
+        if version == 0
             || bytes.len() < SEGMENT_HEADER_BYTES
             || crc32c::crc32c(&bytes[..CHECKSUM_AT]) != u32_at(bytes, CHECKSUM_AT)
         {
@@ -71,6 +75,7 @@ impl SegmentHeader {
             epoch: u64_at(bytes, 24),
             base_position: u64_at(bytes, 32),
             predecessor_length: u64_at(bytes, 40),
+            salt: if version == 1 { 0 } else { u64_at(bytes, 48) },
         })
     }
 }
@@ -88,7 +93,7 @@ pub(crate) struct BatchHeader {
 
 impl BatchHeader {
     /// The caller has checked that the payload has at most `BATCH_BYTES_MAX` bytes.
-    pub(crate) fn encode(&self, payload: &[u8]) -> [u8; BATCH_HEADER_BYTES] {
+    pub(crate) fn encode(&self, payload: &[u8], salt: u64) -> [u8; BATCH_HEADER_BYTES] {
         let mut out = [0; BATCH_HEADER_BYTES];
         let length = (BATCH_HEADER_BYTES - BATCH_PREFIX_BYTES + payload.len()) as u32;
         out[0..4].copy_from_slice(&length.to_le_bytes());
@@ -98,7 +103,8 @@ impl BatchHeader {
         out[32..34].copy_from_slice(&self.fold_version.to_le_bytes());
         out[34..36].copy_from_slice(&self.flags.to_le_bytes());
         out[36..40].copy_from_slice(&self.count.to_le_bytes());
-        let checksum = crc32c::crc32c_append(crc32c::crc32c(&out[BATCH_PREFIX_BYTES..]), payload);
+        let header = crc32c::crc32c_append(seed(salt), &out[BATCH_PREFIX_BYTES..]);
+        let checksum = crc32c::crc32c_append(header, payload);
         out[4..8].copy_from_slice(&checksum.to_le_bytes());
         out
     }
@@ -124,9 +130,17 @@ pub(crate) fn batch_bytes(prefix: &[u8]) -> Option<usize> {
         .then_some(whole)
 }
 
-/// Whether the checksum of a whole batch holds.
-pub(crate) fn batch_checksum_holds(batch: &[u8]) -> bool {
-    crc32c::crc32c(&batch[BATCH_PREFIX_BYTES..]) == u32_at(batch, 4)
+/// Whether the checksum of a whole batch holds in a segment of this salt.
+pub(crate) fn batch_checksum_holds(batch: &[u8], salt: u64) -> bool {
+    crc32c::crc32c_append(seed(salt), &batch[BATCH_PREFIX_BYTES..]) == u32_at(batch, 4)
+}
+
+/// What the checksums of a segment begin with.
+fn seed(salt: u64) -> u32 {
+    match salt {
+        0 => 0,
+        salt => crc32c::crc32c(&salt.to_le_bytes()),
+    }
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> u16 {
@@ -157,6 +171,7 @@ mod tests {
         epoch: 0x0102_0304_0506_0708,
         base_position: 42,
         predecessor_length: 4096,
+        salt: 0x1122_3344_5566_7788,
     };
 
     #[test]
@@ -176,8 +191,8 @@ mod tests {
     #[test]
     fn segment_header_of_a_newer_version_is_named_even_with_another_checksum() {
         let mut bytes = HEADER.encode();
-        bytes[8] = 2;
-        assert_eq!(SegmentHeader::decode(&bytes), Err(HeaderFault::Newer(2)));
+        bytes[8] = 3;
+        assert_eq!(SegmentHeader::decode(&bytes), Err(HeaderFault::Newer(3)));
     }
 
     #[test]
@@ -190,14 +205,18 @@ mod tests {
             flags: 5,
             count: 6,
         };
-        let mut bytes = header.encode(b"payload").to_vec();
+        let mut bytes = header.encode(b"payload", 0).to_vec();
         bytes.extend_from_slice(b"payload");
         assert_eq!(bytes[0..4], 39u32.to_le_bytes());
         assert_eq!(bytes[4..8], crc32c::crc32c(&bytes[8..]).to_le_bytes());
         assert_eq!(bytes[8..16], 1u64.to_le_bytes());
         assert_eq!(bytes[36..40], 6u32.to_le_bytes());
         assert_eq!(BatchHeader::decode(&bytes), header);
-        assert!(batch_checksum_holds(&bytes));
+        assert!(batch_checksum_holds(&bytes, 0));
+        assert!(!batch_checksum_holds(&bytes, 9));
+        let mut salted = header.encode(b"payload", 9).to_vec();
+        salted.extend_from_slice(b"payload");
+        assert!(batch_checksum_holds(&salted, 9) && !batch_checksum_holds(&salted, 0));
         assert_eq!(batch_bytes(&bytes), Some(bytes.len()));
     }
 

@@ -13,9 +13,8 @@ use crate::reader::scan_error;
 use crate::recovery::read_headers;
 use crate::scanner::{ScanError, Scanner};
 
-/// A server that opens the partition meanwhile may remove an empty segment that was listed; then
-/// the listing is read again, this often.
-const LISTINGS_MAX: u32 = 10;
+/// A server may remove segments that were listed; then the listing is read again, this often.
+pub(crate) const LISTINGS_MAX: u32 = 10;
 
 /// Shows every batch that ends at or behind position `from` to `each`, in order, until it breaks.
 ///
@@ -28,21 +27,27 @@ pub fn walk(
     mut each: impl FnMut(&BatchView<'_>) -> ControlFlow<()>,
 ) -> Result<(), LogError> {
     let (chain, headers) = listed(fs, dir)?;
+    let mut begun = false;
     for (index, (&id, header)) in chain.segments.iter().zip(&headers).enumerate() {
         let next = headers.get(index + 1);
         if next.is_some_and(|next| next.base_position <= from) {
             continue;
         }
         let path = id.path(dir);
-        let file = fs.open_read(&path).map_err(LogError::io("open", &path))?;
+        let file = match fs.open_read(&path) {
+            // Removed since: the log begins behind it now.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !begun => continue,
+            opened => opened.map_err(LogError::io("open", &path))?,
+        };
+        begun = true;
         let found = file.length().map_err(LogError::io("read", &path))?;
         let segment = Segment {
             id,
             base_position: header.base_position,
             length: sealed_length(next).unwrap_or(found),
+            salt: header.salt,
         };
-        let (epoch, base) = (id.epoch, header.base_position);
-        let mut scanner = Scanner::new(file, epoch, base, segment.length, Vec::new());
+        let mut scanner = Scanner::new(file, &segment, Vec::new());
         loop {
             match scanner.advance() {
                 Ok(true) => {}

@@ -24,7 +24,9 @@ mod format;
 mod inspect;
 mod log;
 mod reader;
+mod readers;
 mod recovery;
+mod retention;
 mod scanner;
 pub mod sim;
 mod std_fs;
@@ -32,7 +34,7 @@ mod verify;
 mod writer;
 mod writer_thread;
 
-pub use backup::{Copied, copy};
+pub use backup::{Copied, begin, copy};
 pub use batch::{Batch, BatchView, Commands, put_command};
 pub use error::{AppendError, Damage, LogError, RetryKind, What};
 pub use file_system::{File, FileSystem, Lock};
@@ -40,7 +42,9 @@ pub use format::{BATCH_BYTES_MAX, BATCH_HEADER_BYTES, FORMAT_VERSION, SEGMENT_HE
 pub use inspect::walk;
 pub use log::{Durability, Log, OpenOptions, Opened, SEGMENT_BYTES_DEFAULT};
 pub use reader::{BatchReader, LogReader};
+pub use readers::Readers;
 pub use recovery::Cut;
+pub use retention::{Removed, Retention};
 pub use std_fs::StdFs;
 pub use verify::{Report, verify};
 pub use writer::{Durable, SegmentWriter};

@@ -7,7 +7,9 @@ use crate::batch::{Batch, BatchView};
 use crate::error::{AppendError, LogError};
 use crate::file_system::FileSystem;
 use crate::reader::{BatchReader, LogReader};
+use crate::readers::Readers;
 use crate::recovery::{self, Cut};
+use crate::retention::Retention;
 use crate::writer::{Durable, SegmentWriter};
 use crate::writer_thread::{Completions, Writer};
 
@@ -36,6 +38,8 @@ pub struct OpenOptions {
     pub segment_bytes: u64,
     /// When a batch counts as durable.
     pub durability: Durability,
+    /// What the checksums of new segments begin with; random bits that no client knows. 0: nothing.
+    pub salt: u64,
 }
 
 impl OpenOptions {
@@ -46,6 +50,7 @@ impl OpenOptions {
             layout_generation,
             segment_bytes: SEGMENT_BYTES_DEFAULT,
             durability: Durability::Fsync,
+            salt: 0,
         }
     }
 }
@@ -66,6 +71,7 @@ pub struct Opened {
 pub struct Log {
     writer: SegmentWriter,
     reader: LogReader,
+    readers: Arc<Readers>,
 }
 
 impl Log {
@@ -81,8 +87,12 @@ impl Log {
         recovery::open(fs, dir, options)
     }
 
-    pub(crate) fn new(writer: SegmentWriter, reader: LogReader) -> Self {
-        Self { writer, reader }
+    pub(crate) fn new(writer: SegmentWriter, reader: LogReader, readers: Arc<Readers>) -> Self {
+        Self {
+            writer,
+            reader,
+            readers,
+        }
     }
 
     /// Hands every batch from the one that holds `position` on to `apply`, in order, and returns the last
@@ -109,13 +119,22 @@ impl Log {
         self.reader.clone()
     }
 
+    /// What removes segments that nobody needs any more, for any thread.
+    pub fn retention(&self) -> Retention {
+        self.writer.retention(Arc::clone(&self.readers))
+    }
+
     /// Appends on the caller's thread and returns when the batch is durable.
     pub fn append_now(&mut self, batch: &Batch) -> Result<Durable, AppendError> {
         self.writer.append_now(batch)
     }
 
+    pub(crate) fn into_parts(self) -> (SegmentWriter, LogReader, Arc<Readers>) {
+        (self.writer, self.reader, self.readers)
+    }
+
     /// Moves the writing side to a thread of its own; outcomes go to `completions`.
     pub fn start(self, completions: Arc<Completions>) -> std::io::Result<Writer> {
-        Writer::start(self.writer, self.reader, completions)
+        Writer::start(self, completions)
     }
 }

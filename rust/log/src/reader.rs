@@ -114,13 +114,7 @@ impl BatchReader {
                 .fs
                 .open_read(&path)
                 .map_err(LogError::io("open", &path))?;
-            let scanner = Scanner::new(
-                file,
-                segment.id.epoch,
-                segment.base_position,
-                segment.length,
-                std::mem::take(&mut self.buffer),
-            );
+            let scanner = Scanner::new(file, &segment, std::mem::take(&mut self.buffer));
             self.open = Some((segment, scanner));
         }
     }

@@ -10,6 +10,7 @@ use crate::file_system::{File, FileSystem};
 use crate::format::{FORMAT_VERSION, HeaderFault, SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::log::{Log, OpenOptions, Opened};
 use crate::reader::{LogReader, scan_error};
+use crate::readers::Readers;
 use crate::scanner::{ScanError, Scanner, read_full};
 use crate::writer::{SegmentWriter, Start, create_segment};
 use imfast_faults::{Fault, on};
@@ -56,6 +57,7 @@ pub(crate) fn open(
     let names = fs.list(dir).map_err(LogError::io("list", dir))?;
     let chain = Chain::of(dir, &names)?;
 
+    let readers = Arc::new(Readers::open(Arc::clone(&fs), dir)?);
     let headers = read_headers(fs.as_ref(), dir, &chain.segments)?;
     for (id, header) in chain.segments.iter().zip(&headers) {
         check_layout(&id.path(dir), header, &options)?;
@@ -73,6 +75,7 @@ pub(crate) fn open(
         epoch,
         base_position: 1,
         predecessor_length: 0,
+        salt: options.salt,
     };
     let mut index = 1;
     let mut obsolete = chain.superseded;
@@ -100,6 +103,7 @@ pub(crate) fn open(
         id,
         base_position: next.base_position,
         length: SEGMENT_HEADER_BYTES as u64,
+        salt: next.salt,
     });
     // Never read again, whether or not the removal succeeds.
     for id in obsolete {
@@ -110,7 +114,7 @@ pub(crate) fn open(
     }
 
     let last_position = next.base_position - 1;
-    let segments = Arc::new(SegmentList::new(segments, last_position));
+    let segments = Arc::new(SegmentList::new(segments, last_position, Arc::clone(&file)));
     let reader = LogReader::new(Arc::clone(&fs), dir.to_owned(), Arc::clone(&segments));
     let writer = SegmentWriter::new(Start {
         fs,
@@ -126,7 +130,7 @@ pub(crate) fn open(
         epoch,
         last_position,
         cut,
-        log: Log::new(writer, reader),
+        log: Log::new(writer, reader, readers),
     })
 }
 
@@ -235,6 +239,7 @@ fn sealed_segments(
             id,
             base_position: pair[0].base_position,
             length,
+            salt: pair[0].salt,
         });
     }
     Ok(sealed)
@@ -263,14 +268,9 @@ fn recover_tail(
         id,
         base_position: header.base_position,
         length: found,
+        salt: header.salt,
     };
-    let mut scanner = Scanner::new(
-        Arc::clone(&file),
-        id.epoch,
-        header.base_position,
-        found,
-        Vec::new(),
-    );
+    let mut scanner = Scanner::new(Arc::clone(&file), &segment, Vec::new());
     let mut cut = None;
     loop {
         match scanner.advance() {

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::batch::{BatchView, commands_fill};
+use crate::chain::Segment;
 use crate::error::What;
 use crate::file_system::File;
 use crate::format::{
@@ -26,6 +27,7 @@ pub(crate) enum ScanError {
 pub(crate) struct Scanner {
     file: Arc<dyn File>,
     epoch: u64,
+    salt: u64,
     next_position: u64,
     /// Where the next batch begins.
     offset: u64,
@@ -40,21 +42,16 @@ pub(crate) struct Scanner {
 }
 
 impl Scanner {
-    /// Scans the first `length` bytes of a segment. `buffer` is only for reuse.
-    pub(crate) fn new(
-        file: Arc<dyn File>,
-        epoch: u64,
-        base_position: u64,
-        length: u64,
-        buffer: Vec<u8>,
-    ) -> Self {
+    /// Scans the bytes of a segment that count. `buffer` is only for reuse.
+    pub(crate) fn new(file: Arc<dyn File>, segment: &Segment, buffer: Vec<u8>) -> Self {
         let offset = SEGMENT_HEADER_BYTES as u64;
         Self {
             file,
-            epoch,
-            next_position: base_position,
+            epoch: segment.id.epoch,
+            salt: segment.salt,
+            next_position: segment.base_position,
             offset,
-            length,
+            length: segment.length,
             buffer,
             buffer_offset: offset,
             filled: 0,
@@ -91,7 +88,7 @@ impl Scanner {
         let start = self.fill(bytes)?;
         let batch = &self.buffer[start..start + bytes];
         let header = BatchHeader::decode(batch);
-        if !batch_checksum_holds(batch) || header.epoch != self.epoch {
+        if !batch_checksum_holds(batch, self.salt) || header.epoch != self.epoch {
             return Err(ScanError::Damage(What::Batch));
         }
         if header.first_position != self.next_position {
@@ -139,7 +136,7 @@ impl Scanner {
             if bytes <= candidate.len()
                 && header.epoch == self.epoch
                 && header.count > 0
-                && batch_checksum_holds(&candidate[..bytes])
+                && batch_checksum_holds(&candidate[..bytes], self.salt)
             {
                 return Ok(Some((self.offset + start as u64, header.first_position)));
             }

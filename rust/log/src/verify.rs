@@ -1,13 +1,16 @@
 //! Checks a log without changing or locking it.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::chain::{Chain, Segment, SegmentId};
 use crate::error::{Damage, LogError, What};
 use crate::file_system::FileSystem;
 use crate::format::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::inspect::LISTINGS_MAX;
 use crate::reader::scan_error;
+use crate::readers;
 use crate::recovery::{Cut, read_header};
 use crate::scanner::{ScanError, Scanner};
 
@@ -37,8 +40,25 @@ pub struct Report {
 
 /// Reads the whole log in `dir` and lists all damage. Fails only where it cannot read, or meets a newer format.
 pub fn verify(fs: &dyn FileSystem, dir: &Path) -> Result<Report, LogError> {
+    let mut listings = 1;
+    loop {
+        match verify_listed(fs, dir) {
+            // A server removed a segment meanwhile.
+            Err(LogError::Io { source, .. })
+                if source.kind() == io::ErrorKind::NotFound && listings < LISTINGS_MAX => {}
+            verified => return verified,
+        }
+        listings += 1;
+    }
+}
+
+fn verify_listed(fs: &dyn FileSystem, dir: &Path) -> Result<Report, LogError> {
     let names = fs.list(dir).map_err(LogError::io("list", dir))?;
     let mut report = Report::default();
+    match readers::read(fs, dir) {
+        Err(LogError::Damaged(damage)) => report.damage.push(damage),
+        other => drop(other?),
+    }
     let chain = match Chain::of(dir, &names) {
         Ok(chain) => chain,
         Err(damage) => {
@@ -152,8 +172,9 @@ fn scan(
         id,
         base_position: header.base_position,
         length: counts,
+        salt: header.salt,
     };
-    let mut scanner = Scanner::new(file, id.epoch, header.base_position, counts, Vec::new());
+    let mut scanner = Scanner::new(file, &segment, Vec::new());
     loop {
         let what = match scanner.advance() {
             Ok(true) => {

@@ -12,6 +12,8 @@ use crate::format::{
     BATCH_BYTES_MAX, BATCH_HEADER_BYTES, BatchHeader, SEGMENT_HEADER_BYTES, SegmentHeader,
 };
 use crate::log::{Durability, OpenOptions};
+use crate::readers::Readers;
+use crate::retention::Retention;
 use imfast_faults::{Fault, on};
 
 /// A batch that is durable.
@@ -84,6 +86,16 @@ impl SegmentWriter {
         }
     }
 
+    pub(crate) fn retention(&self, readers: Arc<Readers>) -> Retention {
+        Retention::new(
+            Arc::clone(&self.fs),
+            self.dir.clone(),
+            Arc::clone(&self.segments),
+            self.options.durability,
+            readers,
+        )
+    }
+
     pub(crate) fn partition(&self) -> u32 {
         self.options.partition
     }
@@ -150,7 +162,7 @@ impl SegmentWriter {
             flags: 0,
             count: batch.count,
         }
-        .encode(&batch.payload);
+        .encode(&batch.payload, self.options.salt);
         let parts = [IoSlice::new(&header), IoSlice::new(&batch.payload)];
         let error = match self.file.write_at(self.length, &parts) {
             Ok(written) if written as u64 == bytes => return Ok(()),
@@ -200,17 +212,20 @@ impl SegmentWriter {
             epoch: id.epoch,
             base_position: self.next_position,
             predecessor_length: self.length,
+            salt: self.options.salt,
         };
         match create_segment(self.fs.as_ref(), &self.dir, id, &header) {
             Ok(file) => {
-                self.file = file;
+                self.file = Arc::clone(&file);
                 self.id = id;
                 self.length = SEGMENT_HEADER_BYTES as u64;
-                self.segments.push(Segment {
+                let segment = Segment {
                     id,
                     base_position: self.next_position,
                     length: self.length,
-                });
+                    salt: self.options.salt,
+                };
+                self.segments.push(segment, file);
                 Ok(())
             }
             Err(CreateError::Undone(error)) => Err(retryable(id.path(&self.dir), 0, &error)),

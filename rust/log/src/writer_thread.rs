@@ -9,6 +9,7 @@ use crate::batch::Batch;
 use crate::error::AppendError;
 use crate::log::Log;
 use crate::reader::LogReader;
+use crate::readers::Readers;
 use crate::writer::{Durable, SegmentWriter};
 
 /// The outcome of one append.
@@ -65,6 +66,7 @@ impl Completions {
 pub struct Writer {
     shared: Arc<Shared>,
     reader: LogReader,
+    readers: Arc<Readers>,
     thread: Option<JoinHandle<SegmentWriter>>,
 }
 
@@ -83,11 +85,8 @@ struct Mailbox {
 }
 
 impl Writer {
-    pub(crate) fn start(
-        writer: SegmentWriter,
-        reader: LogReader,
-        completions: Arc<Completions>,
-    ) -> std::io::Result<Self> {
+    pub(crate) fn start(log: Log, completions: Arc<Completions>) -> std::io::Result<Self> {
+        let (writer, reader, readers) = log.into_parts();
         let shared = Arc::new(Shared {
             mailbox: Mutex::default(),
             arrived: Condvar::new(),
@@ -100,6 +99,7 @@ impl Writer {
         Ok(Self {
             shared,
             reader,
+            readers,
             thread: Some(thread),
         })
     }
@@ -128,7 +128,11 @@ impl Writer {
     /// outside of an append.
     pub fn stop(mut self) -> Option<Log> {
         let writer = self.join()?;
-        Some(Log::new(writer, self.reader.clone()))
+        Some(Log::new(
+            writer,
+            self.reader.clone(),
+            Arc::clone(&self.readers),
+        ))
     }
 
     fn join(&mut self) -> Option<SegmentWriter> {

@@ -10,7 +10,10 @@ use std::io;
 
 use fixture::{batch, batches, dir, open, options, overwrite, read, segments, try_open};
 use imfast_log::sim::SimFs;
-use imfast_log::{Damage, FileSystem, LogError, OpenOptions, SEGMENT_HEADER_BYTES, What, verify};
+use imfast_log::{
+    Batch, Damage, FileSystem, LogError, OpenOptions, SEGMENT_HEADER_BYTES, What, put_command,
+    verify,
+};
 
 const HEADER: u64 = SEGMENT_HEADER_BYTES as u64;
 
@@ -172,7 +175,7 @@ fn newer_format_and_foreign_segments_are_refused_by_name() {
         assert_eq!(what, field);
     }
     let path = &segments(&fs, dir())[1];
-    overwrite(&fs, path, 8, &2u32.to_le_bytes());
+    overwrite(&fs, path, 8, &3u32.to_le_bytes());
     let Err(LogError::NewerFormat {
         file,
         found: 2,
@@ -280,4 +283,44 @@ fn stale_batch_of_another_epoch_behind_the_end_is_cut_and_not_believed() {
         (path, HEADER, stale.len() as u64)
     );
     assert_eq!(opened.last_position, 8);
+}
+
+/// A batch as a client could have made it: that of a log whose checksums begin with nothing.
+fn batch_within_a_command(first_position: u64) -> Batch {
+    let other = SimFs::new();
+    open(&other).log.append_now(&batch(1, 1)).unwrap();
+    let bytes = read(&other, &segments(&other, dir())[0]);
+    let inner = &bytes[SEGMENT_HEADER_BYTES..];
+    let mut payload = Vec::new();
+    put_command(
+        &mut payload,
+        &[&[b'x'; 40][..], inner, &[b'y'; 40]].concat(),
+    );
+    Batch {
+        first_position,
+        time_ms: 1,
+        fold_version: 1,
+        count: 1,
+        payload,
+    }
+}
+
+#[test]
+fn torn_batch_with_something_like_a_batch_in_a_clients_content_is_cut() {
+    for (salt, opens) in [(0x5eed, true), (0, false)] {
+        let options = OpenOptions { salt, ..options() };
+        let fs = SimFs::new();
+        let mut log = try_open(&fs, options).unwrap().log;
+        log.append_now(&batch(1, 2)).unwrap();
+        log.append_now(&batch_within_a_command(3)).unwrap();
+        drop(log);
+        let path = segments(&fs, dir()).pop().unwrap();
+        let whole = read(&fs, &path).len() as u64;
+        fs.open_write(&path).unwrap().truncate(whole - 1).unwrap();
+        let opened = try_open(&fs, options);
+        assert_eq!(opened.is_ok(), opens, "salt {salt}");
+        if let Ok(opened) = opened {
+            assert_eq!(opened.last_position, 2);
+        }
+    }
 }

@@ -16,6 +16,8 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
+use imfast_faults::{Fault, on};
+
 use crate::conversation::Head;
 use crate::outcome::RowKind;
 use crate::state_keys as keys;
@@ -100,12 +102,28 @@ impl ArchivedKey {
     }
 }
 
+/// What an archive knows of a key that the sequencer has forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyFound {
+    /// It was used, and this came of it.
+    First(ArchivedKey),
+    /// It was not used, or is forgotten. A key that says it was made by then may be one of those.
+    Unknown { expired_until_ms: u64 },
+}
+
 /// Names a piece of state: a tag and up to three numbers, big-endian, so that order of bytes is
 /// order of tag and numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StateKey(pub [u8; 13]);
 
 impl StateKey {
+    /// A tag without numbers.
+    pub const fn bare(tag: u8) -> Self {
+        let mut key = [0; 13];
+        key[0] = tag;
+        Self(key)
+    }
+
     pub fn new(tag: u8, a: u32, b: u32, c: u32) -> Self {
         let mut key = [0; 13];
         key[0] = tag;
@@ -144,7 +162,8 @@ pub struct Reached {
     pub time_ms: u64,
     /// Highest message id up to there.
     pub message_id: u64,
-    /// Position of the oldest idempotency key remembered there; `position + 1` for none.
+    /// Position of the oldest idempotency key that the sequencer remembered there; `position + 1`
+    /// for none. The archive may know older ones.
     pub keys_from: u64,
 }
 
@@ -189,7 +208,12 @@ impl Chunk {
             .sort_unstable_by_key(|row| (row.conversation, row.seq));
         let mut state: BTreeMap<_, _> = self.state.into_iter().collect();
         for rows in self.rows.chunk_by(|a, b| a.conversation == b.conversation) {
-            if let Some(last) = rows.last() {
+            let newest = if on(Fault::ArchivedHeadStale) {
+                rows.first()
+            } else {
+                rows.last()
+            };
+            if let Some(last) = newest {
                 let head = Head {
                     seq: last.seq,
                     position: last.position,
@@ -259,11 +283,25 @@ pub trait Archive: Send + Sync + fmt::Debug {
         each: &mut dyn FnMut(u64, u32, u64) -> bool,
     ) -> io::Result<()>;
 
+    /// One piece of state as of `reached`.
+    fn piece(&self, key: StateKey) -> io::Result<Option<Box<[u8]>>>;
+
     /// Every piece of state as of `reached`, by key.
     fn state(&self, each: &mut dyn FnMut(StateKey, &[u8])) -> io::Result<()>;
 
     /// Idempotency keys from `reached().keys_from` up to `reached().position`, by position.
     fn keys(&self) -> io::Result<Vec<ArchivedKey>>;
+
+    /// What is known of the key (high and low half) that is not among those from position `before`
+    /// on, which the sequencer has. `made_ms` is when it says that it was made, 0 where it does not.
+    fn find_key(&self, key: (u64, u64), made_ms: u64, before: u64) -> io::Result<KeyFound>;
+
+    /// The latest time that a key says it was made of those that are known from before position
+    /// `before`, or forgotten; none where there are none. Later dated keys need not be looked for.
+    fn old_keys_made_ms(&self, before: u64) -> Option<u64>;
+
+    /// Time of the last batch with a key that was forgotten; 0 while none was.
+    fn keys_forgotten_ms(&self) -> u64;
 }
 
 #[cfg(test)]

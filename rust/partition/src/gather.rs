@@ -101,6 +101,10 @@ impl Gather {
         self.chunk.state.push((key, StateValue::Removed));
     }
 
+    pub(crate) fn time_ms(&self) -> u64 {
+        self.time_ms
+    }
+
     pub(crate) fn batch_ended(&mut self, time_ms: u64) {
         self.time_ms = time_ms;
     }

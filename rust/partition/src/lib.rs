@@ -29,6 +29,7 @@ mod partition;
 mod query;
 mod receipts;
 pub mod record;
+mod reshard;
 mod restore;
 mod rows;
 mod state;
@@ -49,4 +50,6 @@ pub use query::{
 };
 pub use receipts::{Receipt, ReceiptCounts};
 pub use record::{RECORD_BYTES, Record};
+pub use reshard::{Digest, Source, reshard};
 pub use restore::RestoreError;
+pub use state_keys::{LAYOUT_KEY, with_generation};

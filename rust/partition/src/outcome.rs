@@ -62,6 +62,8 @@ pub enum Refused {
     WrongPartition,
     /// The key was used before with another payload.
     Conflict,
+    /// Whether the key was used cannot be told now: the archive cannot be read.
+    KeyUnreadable,
     /// The key is as old as keys that are forgotten: whether it was used is not known any more.
     KeyExpired,
     /// Content, title or list of users above its limit.
@@ -85,6 +87,7 @@ impl fmt::Display for Refused {
             Self::WrongConversation => "conversation id does not belong to these users",
             Self::WrongPartition => "conversation belongs to another partition",
             Self::Conflict => "key was used with another payload",
+            Self::KeyUnreadable => "the archive of keys cannot be read",
             Self::KeyExpired => "key is as old as forgotten ones",
             Self::TooLarge => "content, title or list above its limit",
             Self::NoSuchMessage => "no such message",

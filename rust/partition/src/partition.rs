@@ -111,10 +111,7 @@ impl<O> Partition<O> {
     pub fn take_chunk(&mut self, keys_from: u64) -> Chunk {
         let (state, config) = (&mut self.fold.state, &self.fold.config);
         let layout = keys::layout_value(config, &state.hashes);
-        state.gather.bytes(keys::layout(), layout);
-        state
-            .gather
-            .number(keys::expired(), state.keys_expired_until_ms);
+        state.gather.bytes(keys::LAYOUT_KEY, layout);
         state
             .gather
             .number(keys::first_expiry(), state.first_expiry_ms);
@@ -123,21 +120,27 @@ impl<O> Partition<O> {
             .take(state.position, state.last_message_id, keys_from)
     }
 
-    /// Notes the latest time that a key says which the sequencer has forgotten, in milliseconds
-    /// since 1970: sends with keys of that time or before are refused from now on, unless the
-    /// sequencer knows them. To be told after every commit, a replayed one too.
-    pub fn keys_expired(&mut self, until_ms: u64) {
-        self.fold.state.keys_expired_until_ms = until_ms;
+    /// Notes the position of the oldest committed key that the sequencer has: keys from before it
+    /// are looked for in the archive. To be told after every commit, a replayed one too.
+    pub fn keys_from(&mut self, position: u64) {
+        self.fold.state.keys_from(position);
     }
 
-    /// What [`Self::keys_expired`] was told last.
-    pub fn keys_expired_until_ms(&self) -> u64 {
-        self.fold.state.keys_expired_until_ms
+    /// Time of the last batch with a key that nobody knows any more; 0 while there is none.
+    pub fn keys_forgotten_ms(&self) -> u64 {
+        let archive = self.fold.state.gather.archive();
+        archive.map_or(0, crate::archive::Archive::keys_forgotten_ms)
+    }
+
+    /// The last position known to be archived: the sequencer may forget keys up to there.
+    pub fn archived_position(&self) -> u64 {
+        self.fold.state.gather.archived()
     }
 
     /// Notes that the archive has applied the chunks up to `position`: their rows may leave memory.
     pub fn archived(&mut self, position: u64) {
         self.fold.state.gather.note_archived(position);
+        self.fold.state.refresh_old_keys();
     }
 
     /// Bytes of the rows that are not archived yet, and so have to stay in memory.

@@ -4,8 +4,6 @@ use core::fmt;
 use std::io;
 use std::sync::Arc;
 
-use imfast_faults::{Fault, on};
-
 use crate::archive::{Archive, StateKey};
 use crate::config::PartitionConfig;
 use crate::conversation::{Alteration, Conversation, Shape};
@@ -57,13 +55,12 @@ pub(crate) fn restore(
         state.first_expiry_ms = 0;
     }
     let layout = keys::layout_value(config, &state.hashes);
-    let (mut known, mut dated, mut fault) = (false, false, None);
+    let (mut known, mut fault) = (false, None);
     let take = &mut |key: StateKey, value: &[u8]| {
         if fault.is_some() {
             return;
         }
         let (tag, a, b, c) = key.parts();
-        dated |= tag == tag::EXPIRED;
         if tag == tag::LAYOUT && *value == *layout {
             known = true;
         } else if !known {
@@ -79,9 +76,6 @@ pub(crate) fn restore(
     if !known && reached.position > 0 {
         return Err(RestoreError::Foreign);
     }
-    if !dated && reached.position > 0 {
-        return Err(RestoreError::Damaged(tag::EXPIRED, 0, 0, 0));
-    }
     for index in 0..state.conversation_count() as u32 {
         let entry = state.conversation(index);
         let head = entry.before();
@@ -94,6 +88,7 @@ pub(crate) fn restore(
     state.evicted = reached.position;
     state.last_message_id = reached.message_id;
     state.gather = Gather::new(archive, reached);
+    state.keys_from(reached.keys_from);
     Ok(())
 }
 
@@ -202,13 +197,6 @@ impl State {
             }
             tag::FIRST_EXPIRY => {
                 self.first_expiry_ms = fields.only()?;
-                Some(())
-            }
-            tag::EXPIRED => {
-                let until_ms = fields.only()?;
-                if !on(Fault::ExpiryForgottenOnRestart) {
-                    self.keys_expired_until_ms = until_ms;
-                }
                 Some(())
             }
             _ => None,

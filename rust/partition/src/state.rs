@@ -1,16 +1,18 @@
 //! The committed state of a partition.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
+use imfast_faults::{Fault, on};
 
-use crate::archive::ArchivedRow;
+use crate::archive::{ArchivedRow, KeyFound};
 use crate::command_keys::CommandKeys;
 use crate::config::Limits;
 use crate::conversation::{Alteration, Conversation};
 use crate::gather::Gather;
-use crate::hash::Hashes;
+use crate::hash::{Hashes, KeyHash};
 use crate::interner::Interner;
 use crate::outcome::RowKind;
 use crate::state_keys as keys;
@@ -95,8 +97,12 @@ pub(crate) struct State {
     /// Cursors of devices: the highest number acknowledged.
     pub(crate) acks: HashMap<AckKey, u64>,
     pub(crate) command_keys: CommandKeys,
-    /// The latest time that a forgotten idempotency key said it was made, milliseconds since 1970.
-    pub(crate) keys_expired_until_ms: u64,
+    /// Position of the oldest idempotency key that the sequencer has; older ones are the archive's.
+    keys_from: u64,
+    /// The latest time that one of those says it was made, as [`Archive::old_keys_made_ms`].
+    ///
+    /// [`Archive::old_keys_made_ms`]: crate::archive::Archive::old_keys_made_ms
+    old_keys_made_ms: Option<u64>,
     /// The latest time of a batch with a command, milliseconds since 1970.
     pub(crate) time_ms: u64,
     /// When the first message with an end expires, or did; milliseconds since 1970.
@@ -126,7 +132,8 @@ impl State {
             conversations: Vec::new(),
             acks: HashMap::new(),
             command_keys: CommandKeys::default(),
-            keys_expired_until_ms: 0,
+            keys_from: 1,
+            old_keys_made_ms: None,
             time_ms: 0,
             first_expiry_ms: u64::MAX,
             position: 0,
@@ -242,7 +249,11 @@ impl State {
         if !self.gather.is_on() {
             return 0;
         }
-        let archived = self.gather.archived();
+        let archived = if on(Fault::RowsEvictedEarly) {
+            self.position
+        } else {
+            self.gather.archived()
+        };
         let mut gone = 0;
         while self.row_bytes > keep_bytes && gone < at_most_rows {
             let Some(&place) = self.places.front().filter(|at| at.position <= archived) else {
@@ -259,6 +270,32 @@ impl State {
             self.places.shrink_to(2 * length);
         }
         gone
+    }
+
+    /// Notes which keys the sequencer has, or that the archive has come further.
+    pub(crate) fn keys_from(&mut self, position: u64) {
+        self.keys_from = position;
+        let archive = self.gather.archive();
+        self.old_keys_made_ms = archive.and_then(|archive| archive.old_keys_made_ms(position));
+    }
+
+    pub(crate) fn refresh_old_keys(&mut self) {
+        self.keys_from(self.keys_from);
+    }
+
+    /// What is known of a key that the sequencer does not have. `made_ms` is 0 for one that does not
+    /// say when it was made.
+    pub(crate) fn old_key(&self, key: KeyHash, made_ms: u64) -> io::Result<KeyFound> {
+        let archive = self.gather.archive();
+        match (self.old_keys_made_ms, archive) {
+            // Almost every key: it was made a moment ago.
+            (Some(latest), Some(archive)) if made_ms <= latest => {
+                archive.find_key((key.high, key.low), made_ms, self.keys_from)
+            }
+            _ => Ok(KeyFound::Unknown {
+                expired_until_ms: 0,
+            }),
+        }
     }
 
     pub(crate) fn conversation_id(&self, index: u32) -> &Arc<str> {

@@ -12,7 +12,7 @@ use crate::hash::{Hashes, KeyHash};
 use crate::members::{Member, Role};
 
 /// Version of the tags and values of this file.
-const STATE_VERSION: u16 = 1;
+const STATE_VERSION: u16 = 2;
 
 /// Kinds of state, so ordered that each refers to those before it only. 0 is the archive's own.
 pub(crate) mod tag {
@@ -40,16 +40,10 @@ pub(crate) mod tag {
     pub(crate) const ACK: u8 = 11;
     /// (position, high and low half) → first result of a membership command.
     pub(crate) const COMMAND: u8 = 12;
-    /// () → the latest time of a forgotten idempotency key.
-    pub(crate) const EXPIRED: u8 = 13;
-    /// (conversation, seq) → how the row is shown.
+    /// (conversation, seq) → how the row is shown. 13 was the latest time of a forgotten key.
     pub(crate) const ALTERED: u8 = 14;
     /// () → when the first message expires, or did.
     pub(crate) const FIRST_EXPIRY: u8 = 15;
-}
-
-pub(crate) fn expired() -> StateKey {
-    StateKey::new(tag::EXPIRED, 0, 0, 0)
 }
 
 pub(crate) fn first_expiry() -> StateKey {
@@ -104,13 +98,24 @@ pub(crate) fn command(position: u64) -> StateKey {
     StateKey::new(tag::COMMAND, (position >> 32) as u32, position as u32, 0)
 }
 
-pub(crate) fn layout() -> StateKey {
-    StateKey::new(tag::LAYOUT, 0, 0, 0)
+/// Where an archive says whose it is.
+pub const LAYOUT_KEY: StateKey = StateKey::bare(tag::LAYOUT);
+/// Behind the versions, the partition and the count of partitions.
+const GENERATION_AT: usize = 8;
+
+/// The value at [`LAYOUT_KEY`] for another generation of the layout; none if it is no such value.
+pub fn with_generation(layout: &[u8], generation: u32) -> Option<Box<[u8]>> {
+    let mut changed: Box<[u8]> = layout.into();
+    let place = changed.get_mut(GENERATION_AT..)?.first_chunk_mut()?;
+    *place = generation.to_le_bytes();
+    (changed.len() == LAYOUT_BYTES).then_some(changed)
 }
+
+const LAYOUT_BYTES: usize = 20;
 
 /// Whose state it is, and under which secret its keys were hashed.
 pub(crate) fn layout_value(config: &PartitionConfig, hashes: &Hashes) -> Box<[u8]> {
-    let mut out = Vec::with_capacity(20);
+    let mut out = Vec::with_capacity(LAYOUT_BYTES);
     out.extend_from_slice(&STATE_VERSION.to_le_bytes());
     out.extend_from_slice(&FOLD_VERSION.to_le_bytes());
     out.extend_from_slice(&config.partition.to_le_bytes());

@@ -8,12 +8,10 @@ use std::sync::Arc;
 use imfast_partition::{CatchUpFrom, Limits, Window};
 use proptest::prelude::*;
 use support::archive::TestArchive;
-use support::commands::tell;
 use support::model::{Place, name};
 use support::operations::{Step, USERS, WINDOW_MS, encode, step};
-use support::sequencer::Sequencer;
 use support::tiered::{Tiered, Upkeep};
-use support::{Owner, batch_commands, config, who};
+use support::{Owner, config, who};
 
 fn upkeep() -> impl Strategy<Value = Upkeep> {
     let evict = prop::option::weighted(0.7, (0..600usize, 0..12usize));
@@ -178,43 +176,4 @@ proptest! {
         compare_lists(&whole, &tiered, sizes.0);
         compare_catch_ups(&whole, &tiered, from, sizes);
     }
-}
-
-#[test]
-fn time_up_to_which_keys_are_expired_is_restored_and_not_asked_for_in_a_replay() {
-    let archive = Arc::new(TestArchive::default());
-    let mut owner = Tiered::open(config(Limits::default()), archive.clone(), &[]);
-    let now = 1_763_899_999_000;
-    owner.time_ms = now;
-    let key = format!(
-        "{:08x}-{:04x}-7000-8000-000000000001",
-        now >> 16,
-        now & 0xffff
-    );
-    owner.one(tell("alice", "any", "bob", "hi"));
-    owner.partition.keys_expired(now - 1);
-    owner.archive_all();
-    owner.one(tell("alice", &key, "bob", "there"));
-    owner.partition.keys_expired(now);
-    let dump = owner.partition.dump();
-    let mut again = Tiered::open(config(Limits::default()), archive, &owner.log);
-    assert_eq!(again.partition.keys_expired_until_ms(), now - 1);
-    assert_eq!(again.partition.dump(), dump);
-    again.partition.keys_expired(now);
-    again.archive_all();
-    let log = owner.log.clone();
-    let last = Tiered::open(config(Limits::default()), again.archive.clone(), &log);
-    assert_eq!(last.partition.keys_expired_until_ms(), now);
-    let mut whole = imfast_partition::Partition::<usize>::new(config(Limits::default()));
-    whole.keys_expired(now);
-    let mut numbers = Sequencer::default();
-    for batch in &log {
-        let commands = batch_commands(batch);
-        whole
-            .replay_begin(batch.time_ms, commands.iter().copied())
-            .expect("our own log");
-        numbers.number(whole.records_mut().0);
-        whole.replay_finish_commit().expect("our own log");
-    }
-    assert_eq!(whole.dump(), dump);
 }

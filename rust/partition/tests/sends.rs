@@ -2,12 +2,20 @@
 
 mod support;
 
+use std::sync::Arc;
+
+use imfast_partition::archive::Archive as _;
 use imfast_partition::{Audience, Limits, Outcome, Partition, Refused, RowKind};
 use imfast_wire::frames::row::MessageView;
+use support::archive::TestArchive;
 use support::commands::{
     ack, create, direct, group, join, leave, read, remove, send, send_content, tell, with_id,
 };
+use support::sequencer::Sequencer;
+use support::tiered::Tiered;
 use support::{Owner, config, text_of, who};
+
+const NOW_MS: u64 = 1_763_899_999_000;
 
 fn owner() -> Owner {
     Owner::new(Limits::default())
@@ -35,20 +43,29 @@ fn made_at(ms: u64, number: u8) -> String {
     format!("{high:08x}-{low:04x}-7000-8000-0000000000{number:02x}")
 }
 
+/// An owner over an archive that has forgotten keys up to a time.
+fn forgetful(until_ms: u64) -> Tiered {
+    let archive = Arc::new(TestArchive::default());
+    archive.held().expired_until_ms = until_ms;
+    let mut owner = Tiered::open(config(Limits::default()), archive, &[]);
+    owner.time_ms = NOW_MS;
+    owner
+}
+
 #[test]
 fn key_as_old_as_a_forgotten_one_is_refused_unless_it_is_known() {
-    let mut owner = owner();
-    let now = owner.time_ms;
-    let (known, unknown) = (made_at(now - 50, 1), made_at(now - 50, 2));
+    let mut owner = forgetful(0);
+    let (known, unknown) = (made_at(NOW_MS - 50, 1), made_at(NOW_MS - 50, 2));
     owner.one(tell("alice", &known, "bob", "hi"));
-    owner.partition.keys_expired(now - 50);
+    owner.archive.held().expired_until_ms = NOW_MS - 50;
+    owner.partition.keys_from(1);
     let again = owner.one(tell("alice", &known, "bob", "hi"));
     assert!(matches!(again, Outcome::Sent { duplicate, .. } if duplicate));
     let expired = Outcome::Refused(Refused::KeyExpired);
     assert_eq!(owner.one(tell("alice", &unknown, "bob", "hi")), expired);
     let id = direct("alice", "bob");
     assert_eq!(owner.one(send("bob", &unknown, &id, "hi")), expired);
-    let younger = made_at(now - 49, 3);
+    let younger = made_at(NOW_MS - 49, 3);
     assert_eq!(owner.seq(tell("alice", &younger, "bob", "hi")), 2);
     assert_eq!(owner.seq(tell("alice", "any other key", "bob", "hi")), 3);
     assert_eq!(owner.log.len(), 3);
@@ -56,12 +73,11 @@ fn key_as_old_as_a_forgotten_one_is_refused_unless_it_is_known() {
 
 #[test]
 fn expired_first_send_makes_no_conversation() {
-    let mut owner = owner();
-    owner.partition.keys_expired(owner.time_ms);
-    let key = made_at(owner.time_ms, 1);
+    let mut owner = forgetful(NOW_MS);
+    let key = made_at(NOW_MS, 1);
     let outcomes = owner.run(&[
         tell("alice", &key, "bob", "hi"),
-        tell("alice", &made_at(owner.time_ms + 1, 2), "bob", "hi"),
+        tell("alice", &made_at(NOW_MS + 1, 2), "bob", "hi"),
         tell("alice", &key, "bob", "hi"),
         tell("alice", &key, "carol", "hi"),
     ]);
@@ -70,6 +86,62 @@ fn expired_first_send_makes_no_conversation() {
     assert_eq!(outcomes[3], expired);
     assert!(matches!(outcomes[1], Outcome::Sent { seq: 1, .. }));
     assert_eq!(owner.partition.conversation_count(), 1);
+}
+
+#[test]
+fn key_that_only_the_archive_knows_gives_its_first_result_or_a_conflict() {
+    for key in ["any key".to_owned(), made_at(NOW_MS - 50, 1)] {
+        let mut owner = forgetful(0);
+        let first = owner.one(tell("alice", &key, "bob", "hi"));
+        owner.one(tell("alice", "another", "bob", "there"));
+        owner.archive_all();
+        // The sequencer has none of them any more.
+        owner.sequencer =
+            Sequencer::restored(owner.archive.reached(), &owner.partition.heads(), &[]);
+        let behind = owner.partition.position() + 1;
+        owner.partition.keys_from(behind);
+        let (
+            Outcome::Sent {
+                seq,
+                message_id,
+                position,
+                time_ms,
+                ..
+            },
+            again,
+        ) = (first, owner.one(tell("alice", &key, "bob", "hi")))
+        else {
+            panic!("the first send is taken");
+        };
+        let conversation = direct("alice", "bob").into();
+        let expected = Outcome::Sent {
+            conversation,
+            seq,
+            message_id,
+            position,
+            time_ms,
+            duplicate: true,
+        };
+        assert_eq!(again, expected);
+        let other = owner.one(tell("alice", &key, "bob", "something else"));
+        assert_eq!(other, Outcome::Refused(Refused::Conflict));
+        assert_eq!(
+            owner.seq(tell("bob", &key, "alice", "hi")),
+            3,
+            "another sender"
+        );
+        owner.archive.held().unreadable = true;
+        let unknown = owner.one(tell("alice", &key, "bob", "hi"));
+        assert_eq!(unknown, Outcome::Refused(Refused::KeyUnreadable));
+        let fresh = made_at(NOW_MS + 1, 9);
+        let taken = owner.one(tell("alice", &fresh, "bob", "now"));
+        let dated = key != "any key";
+        assert_eq!(
+            matches!(taken, Outcome::Sent { .. }),
+            dated,
+            "younger than all old ones: not looked for"
+        );
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::engine::{DataDamagedError, DataFormatError};
+use crate::engine::{DataDamagedError, DataFormatError, open_error};
 
 /// What `verify_log` found.
 #[pyclass(frozen, get_all)]
@@ -148,7 +148,33 @@ pub(crate) fn read_log(
     }
 }
 
-/// Copies a log that may be written meanwhile, durably; returns (segments, bytes, last position).
+/// Copies an archive that may be written meanwhile, durably; returns (position, bytes), or None
+/// where there is no archive. `generation` replaces that of the layout.
+#[pyfunction]
+#[expect(clippy::needless_pass_by_value, reason = "PyO3 extracts owned paths")]
+#[pyo3(signature = (source, target, generation=None))]
+pub(crate) fn copy_archive(
+    py: Python<'_>,
+    source: PathBuf,
+    target: PathBuf,
+    generation: Option<u32>,
+) -> PyResult<Option<(u64, u64)>> {
+    let copied = py.detach(|| {
+        let copied = imfast_engine::copy_archive(&source, &target)?;
+        if let (Some(_), Some(generation)) = (copied, generation) {
+            imfast_engine::set_generation(&target, generation)?;
+        }
+        Ok(copied)
+    });
+    let copied = copied.map_err(|error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::InvalidData => DataDamagedError::new_err(error.to_string()),
+        _ => PyOSError::new_err(error.to_string()),
+    })?;
+    Ok(copied.map(|copied| (copied.reached.position, copied.bytes)))
+}
+
+/// Copies a log that may be written meanwhile, durably; returns (segments, bytes, first position,
+/// last position).
 #[pyfunction]
 #[expect(clippy::needless_pass_by_value, reason = "PyO3 extracts owned paths")]
 #[pyo3(signature = (source, target, generation=None))]
@@ -157,11 +183,41 @@ pub(crate) fn copy_log(
     source: PathBuf,
     target: PathBuf,
     generation: Option<u64>,
-) -> PyResult<(u64, u64, u64)> {
+) -> PyResult<(u64, u64, u64, u64)> {
     let copied = py
         .detach(|| imfast_log::copy(&StdFs, &source, &target, generation))
         .map_err(|error| log_error(&error))?;
-    Ok((copied.segments, copied.bytes, copied.last_position))
+    Ok((
+        copied.segments,
+        copied.bytes,
+        copied.first_position,
+        copied.last_position,
+    ))
+}
+
+/// Makes the partitions of another layout; returns how many (conversations, messages and events,
+/// members, keys) were brought over and found again.
+#[pyfunction]
+#[expect(clippy::needless_pass_by_value, reason = "PyO3 extracts owned paths")]
+pub(crate) fn reshard(
+    py: Python<'_>,
+    sources: Vec<PathBuf>,
+    generation: u32,
+    targets: Vec<PathBuf>,
+    new_generation: u32,
+    hash_secret: [u8; 16],
+) -> PyResult<(u64, u64, u64, u64)> {
+    let layout = |directories, generation| imfast_engine::ReshardLayout {
+        directories,
+        generation,
+        hash_secret,
+    };
+    let (from, to) = (layout(sources, generation), layout(targets, new_generation));
+    let done = py
+        .detach(|| imfast_engine::reshard(&from, &to))
+        .map_err(|error| open_error(&error))?;
+    let digest = done.digest;
+    Ok((digest.conversations, digest.rows, digest.members, done.keys))
 }
 
 fn log_error(error: &LogError) -> PyErr {

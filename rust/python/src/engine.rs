@@ -7,7 +7,7 @@ use crate::requests::Request;
 #[cfg(not(feature = "simulation"))]
 use crate::routes;
 use crate::tls::TlsCredentials;
-use imfast_engine::{ArchivedKey, Handle, Identity, KeyWindow, OpenError};
+use imfast_engine::{ArchivedKey, Handle, Identity, OpenError};
 #[cfg(not(feature = "simulation"))]
 use imfast_engine::{Speaks, System};
 use imfast_wire::frames::codes;
@@ -114,17 +114,10 @@ impl Engine {
     }
 }
 
-/// Position, message id, heads, keys, and up to which time keys are expired.
+/// Position, message id, heads, keys, and the last archived position.
 type Restored<'py> = (u64, u64, Bound<'py, PyBytes>, Bound<'py, PyBytes>, u64);
 
-fn key_window(from: u64, expired_until_ms: u64) -> KeyWindow {
-    KeyWindow {
-        from,
-        expired_until_ms,
-    }
-}
-
-fn open_error(error: &OpenError) -> PyErr {
+pub(crate) fn open_error(error: &OpenError) -> PyErr {
     let text = error.to_string();
     if error.is_damage() {
         DataDamagedError::new_err(text)
@@ -332,8 +325,8 @@ impl Engine {
     }
 
     /// What the sequencer of a partition that was just opened goes on from: position, message id,
-    /// heads as one u64 for each conversation, idempotency keys as 64 bytes each, and up to which
-    /// time keys are expired.
+    /// heads as one u64 for each conversation, idempotency keys as 64 bytes each, and what
+    /// the archive has.
     fn restored<'py>(&mut self, py: Python<'py>, partition: u16) -> PyResult<Restored<'py>> {
         let restored = self.inner.restored(partition);
         let restored =
@@ -355,21 +348,16 @@ impl Engine {
             restored.message_id,
             heads,
             keys,
-            restored.expired_until_ms,
+            restored.archived,
         ))
     }
 
     /// Takes the numbering of a replayed batch. `keys_from` is the position of the oldest key that
-    /// the sequencer remembers now, `expired_until_ms` the latest time of a forgotten one.
-    fn replay_commit(
-        &mut self,
-        partition: u16,
-        keys_from: u64,
-        expired_until_ms: u64,
-    ) -> PyResult<()> {
+    /// the sequencer remembers now. Returns up to where it may forget keys.
+    fn replay_commit(&mut self, partition: u16, keys_from: u64) -> PyResult<u64> {
         self.no_views()?;
         self.inner
-            .replay_commit(partition, key_window(keys_from, expired_until_ms))
+            .replay_commit(partition, keys_from)
             .map_err(|e| open_error(&e))
     }
 
@@ -424,10 +412,10 @@ impl Engine {
 
     /// Answers and delivers a batch that is durable, or had nothing to log; the others as for
     /// `replay_commit`.
-    fn deliver(&mut self, partition: u16, keys_from: u64, expired_until_ms: u64) -> PyResult<()> {
+    fn deliver(&mut self, partition: u16, keys_from: u64) -> PyResult<u64> {
         self.no_views()?;
         self.inner
-            .deliver(partition, key_window(keys_from, expired_until_ms))
+            .deliver(partition, keys_from)
             .map_err(|e| PyRuntimeError::new_err(e.to_string()))
     }
 

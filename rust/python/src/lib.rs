@@ -25,7 +25,8 @@ mod _engine {
     use crate::crash::{install_crash_reports, last_panic, write_crash_report};
     #[pymodule_export]
     use crate::data::{
-        ArchiveReport, LogReport, LoggedCommand, copy_log, read_log, verify_archive, verify_log,
+        ArchiveReport, LogReport, LoggedCommand, copy_archive, copy_log, read_log, reshard,
+        verify_archive, verify_log,
     };
     #[pymodule_export]
     use crate::dev_echo::serve_echo;

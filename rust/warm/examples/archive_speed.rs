@@ -6,7 +6,8 @@
 //!
 //! Fills an archive in DIR (made, and left there) by chunks of 65,536 rows of 200 bytes, spread
 //! evenly over the conversations, with a key each; the heads of the conversations come with them. Pages
-//! are the last 50 rows of a random conversation, read while nothing is applied.
+//! are the last 50 rows of a random conversation, read while nothing is applied; keys are asked for that
+//! left the sequencer's memory, and ones that were never used.
 
 #![expect(
     clippy::cast_precision_loss,
@@ -20,13 +21,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use imfast_partition::RowKind;
-use imfast_partition::archive::{Archive, ArchivedKey, ArchivedRow, Chunk, Reached, Settled};
+use imfast_partition::archive::{
+    Archive, ArchivedKey, ArchivedRow, Chunk, KeyFound, Reached, Settled,
+};
 use imfast_warm::FjallArchive;
 
 const CHUNK_ROWS: u64 = 65_536;
 const ROW_BYTES: usize = 200;
 const PAGES: usize = 4000;
 const PAGE_ROWS: u64 = 50;
+/// One key in so many is asked for later.
+const SAMPLED: u64 = 500;
 /// Keys are remembered for so many positions.
 const KEY_WINDOW: u64 = 1_000_000;
 
@@ -71,6 +76,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let keys = archive.keys()?.len();
     println!("{keys} keys: {:.0} ms", milliseconds(started.elapsed()));
     load.pages(&archive)?;
+    load.keys(&archive)?;
     Ok(())
 }
 
@@ -79,6 +85,8 @@ struct Load {
     random: u64,
     position: u64,
     seqs: Vec<u64>,
+    /// Some keys with their positions.
+    used: Vec<((u64, u64), u64)>,
 }
 
 #[derive(Default)]
@@ -96,6 +104,7 @@ impl Load {
             random: 88_172_645_463_325_252,
             position: 0,
             seqs: vec![0; conversations as usize],
+            used: Vec::new(),
         }
     }
 
@@ -135,6 +144,10 @@ impl Load {
                 kind: RowKind::Message,
                 bytes: Arc::from(&bytes[..]),
             });
+            if self.position.is_multiple_of(SAMPLED) {
+                let key = (self.random, !self.random);
+                self.used.push((key, self.position));
+            }
             chunk.keys.push(ArchivedKey {
                 key_high: self.random,
                 key_low: !self.random,
@@ -174,6 +187,32 @@ impl Load {
             filled.wall += both;
         }
         Ok(filled)
+    }
+
+    fn keys(&mut self, archive: &FjallArchive) -> io::Result<()> {
+        let before = self.position.saturating_sub(KEY_WINDOW);
+        let old = self.used.iter().filter(|(_, position)| *position < before);
+        let old: Vec<_> = old.copied().collect();
+        for (name, changed) in [("old key", 0), ("key that was never used", 1)] {
+            let mut times = Vec::with_capacity(old.len());
+            for &((high, low), position) in &old {
+                let started = Instant::now();
+                let found = archive.find_key((high, low ^ changed), 0, before)?;
+                times.push(started.elapsed());
+                let known = matches!(found, KeyFound::First(key) if key.position == position);
+                assert_eq!(known, changed == 0, "a key is found or it is not");
+            }
+            if times.is_empty() {
+                continue;
+            }
+            let (p50, p99, _) = spread(&mut times);
+            let [p50, p99] = [p50, p99].map(|time| time.as_secs_f64() * 1e6);
+            println!(
+                "{name}, {} of them: p50 {p50:.2} µs, p99 {p99:.2} µs",
+                old.len()
+            );
+        }
+        Ok(())
     }
 
     fn pages(&mut self, archive: &FjallArchive) -> io::Result<()> {

@@ -106,24 +106,12 @@ impl AppendFiles {
         Ok(())
     }
 
-    /// Forgets files that hold only records from before `position`. They stay on disk until
-    /// [`Self::remove_others`].
-    pub(crate) fn forget_before(&mut self, position: u64) {
-        let wholly_before = self
-            .parts
-            .iter()
-            .skip(1)
-            .take_while(|next| next.first_position <= position)
-            .count();
-        self.parts.drain(..wholly_before);
-    }
-
     /// Oldest first.
     pub(crate) fn parts(&self) -> &[Part] {
         &self.parts
     }
 
-    /// Removes files of this kind that are not (or no longer) among ours.
+    /// Removes files of this kind that are not among ours.
     pub(crate) fn remove_others(&self) -> io::Result<()> {
         for part in self.others()? {
             let path = self.path(part.first_position);
@@ -214,20 +202,6 @@ mod tests {
         assert_eq!(again.behind().unwrap(), b"new");
         again.settle().unwrap();
         assert_eq!(names(dir.path()), 1);
-    }
-
-    #[test]
-    fn files_are_forgotten_when_the_next_one_begins_in_time() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut some = files(dir.path(), &[]);
-        for first in [1, 11, 21] {
-            some.append(first, b"1234567890").unwrap();
-        }
-        some.forget_before(10);
-        assert_eq!(some.parts().len(), 3, "position 10 is in the first");
-        some.forget_before(11);
-        some.remove_others().unwrap();
-        assert_eq!((some.parts().len(), names(dir.path())), (2, 2));
     }
 
     #[test]

@@ -9,6 +9,27 @@ use std::time::Duration;
 
 use imfast_partition::archive::{Archive, Chunk, Reached, Settled};
 
+/// The log that chunks come from, as the archive's thread sees it.
+pub trait Source: Send {
+    /// Makes everything durable that chunks hold so far: an archive is never ahead of its log.
+    ///
+    /// # Errors
+    /// The chunk at hand is not applied, and tried again like one that the archive did not take.
+    fn make_durable(&self) -> io::Result<()>;
+
+    /// The archive has everything up to `position`, durably. What fails here is the log's to count.
+    fn archived(&self, position: u64);
+}
+
+/// No log: chunks come from elsewhere.
+impl Source for () {
+    fn make_durable(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn archived(&self, _position: u64) {}
+}
+
 const BACK_OFF: Duration = Duration::from_secs(1);
 const BACK_OFF_MAX: Duration = Duration::from_secs(30);
 
@@ -46,6 +67,7 @@ impl Applier {
     pub fn start(
         partition: u32,
         archive: Arc<dyn Archive>,
+        source: impl Source + 'static,
         wake: impl Fn() + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
@@ -57,7 +79,7 @@ impl Applier {
         let theirs = Arc::clone(&shared);
         let thread = Builder::new()
             .name(format!("warm-{partition}"))
-            .spawn(move || Work::new(archive.as_ref(), &theirs).run())?;
+            .spawn(move || Work::new(archive.as_ref(), &source, &theirs).run())?;
         Ok(Self {
             shared,
             thread: Some(thread),
@@ -163,15 +185,17 @@ impl Shared {
 /// What the thread does.
 struct Work<'a> {
     archive: &'a dyn Archive,
+    source: &'a dyn Source,
     shared: &'a Shared,
     /// The error told last, until something succeeds.
     told: Option<io::ErrorKind>,
 }
 
 impl<'a> Work<'a> {
-    fn new(archive: &'a dyn Archive, shared: &'a Shared) -> Self {
+    fn new(archive: &'a dyn Archive, source: &'a dyn Source, shared: &'a Shared) -> Self {
         Self {
             archive,
+            source,
             shared,
             told: None,
         }
@@ -187,7 +211,13 @@ impl<'a> Work<'a> {
             if !self.apply(&settled) {
                 return;
             }
+            let position = settled.reached.position;
             drop(settled);
+            // Whatever goes wrong there, the chunk is in.
+            let _ = caught(|| {
+                self.source.archived(position);
+                Ok(())
+            });
             self.tidy();
         }
     }
@@ -196,7 +226,11 @@ impl<'a> Work<'a> {
     fn apply(&mut self, chunk: &Settled) -> bool {
         let mut back_off = BACK_OFF;
         loop {
-            match caught(|| self.archive.apply(chunk)) {
+            let applied = caught(|| {
+                self.source.make_durable()?;
+                self.archive.apply(chunk)
+            });
+            match applied {
                 Ok(()) => {
                     self.told = None;
                     self.shared.finish(Ok(chunk.reached));

@@ -7,8 +7,10 @@ use imfast_partition::RowKind;
 use imfast_partition::archive::{ArchivedRow, Reached, StateKey};
 
 use crate::append_files::Part;
+use crate::key_file::KeyPart;
+use crate::keys::Forgotten;
 
-const META_VERSION: u8 = 1;
+const META_VERSION: u8 = 2;
 const MESSAGE: u8 = 0;
 const EVENT: u8 = 1;
 
@@ -22,7 +24,8 @@ pub(crate) struct Meta {
     /// Files of places, oldest first.
     pub(crate) places: Vec<Part>,
     /// Files of idempotency keys, oldest first.
-    pub(crate) keys: Vec<Part>,
+    pub(crate) keys: Vec<KeyPart>,
+    pub(crate) forgotten: Forgotten,
 }
 
 pub(crate) fn row_key(conversation: u32, seq: u64) -> [u8; 12] {
@@ -69,8 +72,8 @@ pub(crate) fn state_key(key: &[u8]) -> Option<StateKey> {
 }
 
 impl Meta {
-    /// A version, the numbers of what was reached, and the number of files of places before those
-    /// and the files of keys.
+    /// A version, the numbers of what was reached, the times of forgotten keys, and the number of
+    /// files of places before those and the files of keys.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let reached = &self.reached;
         let numbers = [
@@ -78,12 +81,15 @@ impl Meta {
             reached.time_ms,
             reached.message_id,
             reached.keys_from,
+            self.forgotten.expired_until_ms,
+            self.forgotten.last_ms,
             self.places.len() as u64,
         ];
-        let parts = self.places.iter().chain(&self.keys);
-        let parts = parts.flat_map(|part| [part.first_position, part.bytes]);
+        let places = self.places.iter();
+        let places = places.flat_map(|part| [part.first_position, part.bytes]);
+        let keys = self.keys.iter().flat_map(KeyPart::numbers);
         let mut bytes = vec![META_VERSION];
-        for number in numbers.into_iter().chain(parts) {
+        for number in numbers.into_iter().chain(places).chain(keys) {
             bytes.extend_from_slice(&number.to_le_bytes());
         }
         bytes
@@ -97,16 +103,27 @@ impl Meta {
             return None;
         };
         let numbers: Vec<u64> = numbers.iter().map(|n| u64::from_le_bytes(*n)).collect();
-        let (&[position, time_ms, message_id, keys_from, places], parts) =
-            numbers.split_first_chunk()?;
-        let (parts, []) = parts.as_chunks::<2>() else {
+        let (
+            &[
+                position,
+                time_ms,
+                message_id,
+                keys_from,
+                expired_until_ms,
+                last_ms,
+                places,
+            ],
+            rest,
+        ) = numbers.split_first_chunk()?;
+        let (places, keys) = rest.split_at_checked((places as usize).checked_mul(2)?)?;
+        let (places, _) = places.as_chunks::<2>();
+        let (keys, []) = keys.as_chunks::<{ KeyPart::NUMBERS }>() else {
             return None;
         };
         let part = |&[first_position, bytes]: &[u64; 2]| Part {
             first_position,
             bytes,
         };
-        let (places, keys) = parts.split_at_checked(places as usize)?;
         Some(Self {
             reached: Reached {
                 position,
@@ -114,8 +131,15 @@ impl Meta {
                 message_id,
                 keys_from,
             },
+            forgotten: Forgotten {
+                expired_until_ms,
+                last_ms,
+            },
             places: places.iter().map(part).collect(),
-            keys: keys.iter().map(part).collect(),
+            keys: keys
+                .iter()
+                .map(|numbers| KeyPart::from_numbers(*numbers))
+                .collect(),
         })
     }
 }
@@ -169,7 +193,11 @@ mod tests {
                 keys_from: 6,
             },
             places: vec![part(1), part(2)],
-            keys: vec![part(3)],
+            keys: vec![KeyPart::from_numbers([1, 2, 3, 4, 5, 6, 7, 8])],
+            forgotten: Forgotten {
+                expired_until_ms: 77,
+                last_ms: 78,
+            },
         };
         let bytes = meta.encode();
         assert_eq!(Meta::decode(&bytes), Some(meta));

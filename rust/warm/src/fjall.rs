@@ -1,24 +1,27 @@
 //! The archive on disk: trees of rows and state, files of places and keys, and the flip that makes
 //! a chunk count.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use imfast_partition::archive::{Archive, ArchivedKey, ArchivedRow, Reached, Settled, StateKey};
+use imfast_partition::archive::{
+    Archive, ArchivedKey, ArchivedRow, KeyFound, Reached, Settled, StateKey, StateValue,
+};
 use lsm_tree::{Cache, DescriptorTable};
 
 use crate::append_files::AppendFiles;
 use crate::codec::{self, META_KEY, Meta, row_key};
 use crate::error::damaged;
 use crate::home::{Home, TREES};
+use crate::keys::{KeyBudget, Keys};
 use crate::memory::{check_order, stored};
+use crate::places;
 use crate::places::Place;
 use crate::tree::{Order, Shared, Tree};
-use crate::{keys, places};
 
 /// Runs of level 0 above which rows are compacted before more come: reads look into each of them.
 const UNSORTED_RUNS_MAX: usize = 24;
@@ -30,6 +33,8 @@ pub struct OpenOptions {
     pub cache_bytes: u64,
     /// Files of the trees kept open.
     pub files_open_max: usize,
+    /// Keys that the sequencer has forgotten.
+    pub keys: KeyBudget,
 }
 
 impl Default for OpenOptions {
@@ -37,6 +42,7 @@ impl Default for OpenOptions {
         Self {
             cache_bytes: 16 << 20,
             files_open_max: 128,
+            keys: KeyBudget::default(),
         }
     }
 }
@@ -59,7 +65,7 @@ struct Writer {
 struct View {
     trees: Arc<Trees>,
     places: AppendFiles,
-    keys: AppendFiles,
+    keys: Keys,
     reached: Reached,
 }
 
@@ -97,6 +103,51 @@ impl FjallArchive {
             view: RwLock::new(Arc::new(view)),
             writer: Mutex::new(Writer { unsure: false }),
         })
+    }
+
+    /// Every key that is known, by position.
+    ///
+    /// # Errors
+    /// As [`Archive::keys`].
+    pub fn all_keys(&self) -> io::Result<Vec<ArchivedKey>> {
+        let _writer = self.writer();
+        self.view().keys.read(0)
+    }
+
+    /// The latest time that a forgotten key says it was made, and the time of the last batch with
+    /// one; 0 while none is forgotten.
+    pub fn forgotten(&self) -> (u64, u64) {
+        let forgotten = self.view().keys.forgotten;
+        (forgotten.expired_until_ms, forgotten.last_ms)
+    }
+
+    /// Takes over what another archive has forgotten, durably.
+    ///
+    /// # Errors
+    /// As [`Archive::apply`].
+    pub fn note_forgotten(&self, expired_until_ms: u64, last_ms: u64) -> io::Result<()> {
+        let mut writer = self.writer();
+        self.look_anew(&mut writer)?;
+        let view = self.view();
+        writer.unsure = true;
+        let mut keys = view.keys.clone();
+        keys.forgotten.expired_until_ms = keys.forgotten.expired_until_ms.max(expired_until_ms);
+        keys.forgotten.last_ms = keys.forgotten.last_ms.max(last_ms);
+        let meta = Meta {
+            reached: view.reached,
+            places: view.places.parts().to_vec(),
+            keys: keys.parts(),
+            forgotten: keys.forgotten,
+        };
+        view.trees.flip(&BTreeMap::new(), &meta)?;
+        self.show(View {
+            trees: Arc::clone(&view.trees),
+            places: view.places.clone(),
+            keys,
+            reached: view.reached,
+        });
+        writer.unsure = false;
+        Ok(())
     }
 
     /// Readers and writers replace what these locks guard as a whole: poisoned ones guard whole data.
@@ -168,14 +219,15 @@ impl Archive for FjallArchive {
         places::append(&mut places, &chunk.places)?;
         view.trees.write_rows(chunk)?;
         let mut keys = view.keys.clone();
-        keys::append(&mut keys, &chunk.keys)?;
-        keys.forget_before(chunk.reached.keys_from);
+        keys.add(&chunk.keys, &chunk.reached, self.options.keys)?;
+        self.home.sync()?;
         let meta = Meta {
             reached: chunk.reached,
             places: places.parts().to_vec(),
-            keys: keys.parts().to_vec(),
+            keys: keys.parts(),
+            forgotten: keys.forgotten,
         };
-        view.trees.flip(chunk, &meta)?;
+        view.trees.flip(&chunk.state, &meta)?;
         // Files that cannot be removed now are removed at the next opening.
         let _ = keys.remove_others();
         self.show(View {
@@ -234,6 +286,11 @@ impl Archive for FjallArchive {
         places::read(&self.view().places, positions, each)
     }
 
+    fn piece(&self, key: StateKey) -> io::Result<Option<Box<[u8]>>> {
+        let found = self.view().trees.state.get(&key.0)?;
+        Ok(found.map(|value| Box::from(&*value)))
+    }
+
     fn state(&self, each: &mut dyn FnMut(StateKey, &[u8])) -> io::Result<()> {
         // From tag 1 on; no tag is as high as the end.
         let range = StateKey::new(1, 0, 0, 0).0..[u8::MAX; 13];
@@ -252,7 +309,19 @@ impl Archive for FjallArchive {
         // Nobody removes files meanwhile.
         let _writer = self.writer();
         let view = self.view();
-        keys::read(&view.keys, view.reached.keys_from)
+        view.keys.read(view.reached.keys_from)
+    }
+
+    fn find_key(&self, key: (u64, u64), made_ms: u64, before: u64) -> io::Result<KeyFound> {
+        self.view().keys.find(key, made_ms, before)
+    }
+
+    fn old_keys_made_ms(&self, before: u64) -> Option<u64> {
+        self.view().keys.made_max_ms(before)
+    }
+
+    fn keys_forgotten_ms(&self) -> u64 {
+        self.view().keys.forgotten.last_ms
     }
 }
 
@@ -287,10 +356,10 @@ impl Trees {
     }
 
     /// The state and, in the same change, how far everything now goes.
-    fn flip(&self, chunk: &Settled, meta: &Meta) -> io::Result<()> {
+    fn flip(&self, state: &BTreeMap<StateKey, StateValue>, meta: &Meta) -> io::Result<()> {
         self.state.ingest(|writing| {
             writing.put(&META_KEY, &meta.encode())?;
-            for (key, value) in &chunk.state {
+            for (key, value) in state {
                 match stored(value) {
                     Some(bytes) => writing.put(&key.0, &bytes)?,
                     None => writing.remove(&key.0)?,
@@ -322,10 +391,10 @@ fn load(home: &Home, options: OpenOptions) -> io::Result<View> {
     };
     let meta = trees.meta(home.dir())?;
     let places = places::files(home.dir(), meta.places);
-    let keys = keys::files(home.dir(), meta.keys);
+    let keys = Keys::open(home.dir(), &meta.keys, meta.forgotten)?;
     trees.remove_rows(&places::parse(&places.behind()?))?;
     places.settle()?;
-    keys.settle()?;
+    keys.remove_others()?;
     Ok(View {
         trees: Arc::new(trees),
         places,

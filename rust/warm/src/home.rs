@@ -8,7 +8,7 @@ use crate::error::{at, damaged};
 
 const LOCK: &str = "lock";
 const FORMAT: &str = "format";
-const FORMAT_TEXT: &str = "imfast archive 2\n";
+const FORMAT_TEXT: &str = "imfast archive 3\n";
 
 /// Directories of the trees.
 pub(crate) const TREES: [&str; 2] = ["rows", "state"];
@@ -67,6 +67,12 @@ impl Home {
             }
         }
         Ok(false)
+    }
+
+    /// Makes files that were created in the directory durable with their names.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        let synced = File::open(&self.dir).and_then(|dir| dir.sync_all());
+        synced.map_err(|e| at(&self.dir, &e))
     }
 
     /// Says durably that the trees are there.

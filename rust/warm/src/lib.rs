@@ -14,9 +14,12 @@
 mod append_files;
 mod applier;
 mod codec;
+mod copy;
 mod error;
+mod filter;
 mod fjall;
 mod home;
+mod key_file;
 mod keys;
 mod manifest;
 mod memory;
@@ -25,7 +28,9 @@ mod snapshot;
 mod tree;
 mod verify;
 
-pub use applier::Applier;
+pub use applier::{Applier, Source};
+pub use copy::{Copied, copy, set_generation};
 pub use fjall::{FjallArchive, OpenOptions};
+pub use keys::KeyBudget;
 pub use memory::MemoryArchive;
 pub use verify::{Report, verify};

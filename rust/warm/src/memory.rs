@@ -6,10 +6,12 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use imfast_partition::archive::{
-    Archive, ArchivedKey, ArchivedRow, Reached, Settled, StateKey, StateValue,
+    Archive, ArchivedKey, ArchivedRow, KeyFound, Reached, Settled, StateKey, StateValue,
 };
 
 use crate::error::refused;
+use crate::key_file::MADE_AHEAD_MS_MAX;
+use crate::keys::KeyBudget;
 
 /// An archive that lives as long as one of its handles: a clone of it survives a simulated crash
 /// as a directory would.
@@ -25,12 +27,20 @@ struct Held {
     places: BTreeMap<u64, (u32, u64)>,
     state: BTreeMap<StateKey, Box<[u8]>>,
     keys: Vec<ArchivedKey>,
+    budget: KeyBudget,
+    expired_until_ms: u64,
+    forgotten_ms: u64,
 }
 
 impl MemoryArchive {
     /// An empty archive.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Bounds the keys kept that the sequencer has forgotten, from the next chunk on.
+    pub fn set_key_budget(&self, budget: KeyBudget) {
+        self.held().budget = budget;
     }
 
     /// Every change is whole before the lock is free again: a poisoned one still guards whole data.
@@ -46,6 +56,28 @@ impl MemoryArchive {
         let range = (conversation, seqs.start)..(conversation, seqs.end);
         let held = self.held();
         held.rows.range(range).map(|(_, row)| row.clone()).collect()
+    }
+}
+
+impl Held {
+    fn forget_keys(&mut self) {
+        let Reached {
+            time_ms, keys_from, ..
+        } = self.reached;
+        let kept = self.budget.bytes as usize / ArchivedKey::BYTES;
+        let beyond = self.keys.len().saturating_sub(kept);
+        let too_old = |key: &ArchivedKey| key.time_ms + self.budget.window_ms < time_ms;
+        let mut gone = 0;
+        for key in &self.keys {
+            if key.position >= keys_from || !(gone < beyond || too_old(key)) {
+                break;
+            }
+            gone += 1;
+            self.forgotten_ms = key.time_ms;
+            let believed = key.time_ms.min(time_ms) + MADE_AHEAD_MS_MAX;
+            self.expired_until_ms = self.expired_until_ms.max(key.made_ms.min(believed));
+        }
+        self.keys.drain(..gone);
     }
 }
 
@@ -106,9 +138,8 @@ impl Archive for MemoryArchive {
             };
         }
         held.keys.extend_from_slice(&chunk.keys);
-        let keys_from = chunk.reached.keys_from;
-        held.keys.retain(|key| key.position >= keys_from);
         held.reached = chunk.reached;
+        held.forget_keys();
         Ok(())
     }
 
@@ -155,6 +186,10 @@ impl Archive for MemoryArchive {
         Ok(())
     }
 
+    fn piece(&self, key: StateKey) -> io::Result<Option<Box<[u8]>>> {
+        Ok(self.held().state.get(&key).cloned())
+    }
+
     fn state(&self, each: &mut dyn FnMut(StateKey, &[u8])) -> io::Result<()> {
         let state = self.held().state.clone();
         for (key, value) in &state {
@@ -164,6 +199,31 @@ impl Archive for MemoryArchive {
     }
 
     fn keys(&self) -> io::Result<Vec<ArchivedKey>> {
-        Ok(self.held().keys.clone())
+        let held = self.held();
+        let remembered = |key: &&ArchivedKey| key.position >= held.reached.keys_from;
+        Ok(held.keys.iter().filter(remembered).copied().collect())
+    }
+
+    fn find_key(&self, key: (u64, u64), _made_ms: u64, before: u64) -> io::Result<KeyFound> {
+        let held = self.held();
+        let is_it = |known: &&ArchivedKey| {
+            (known.key_high, known.key_low) == key && known.position < before
+        };
+        let found = held.keys.iter().rev().find(is_it);
+        let expired_until_ms = held.expired_until_ms;
+        Ok(found.map_or(KeyFound::Unknown { expired_until_ms }, |key| {
+            KeyFound::First(*key)
+        }))
+    }
+
+    fn old_keys_made_ms(&self, before: u64) -> Option<u64> {
+        let held = self.held();
+        let old = held.keys.iter().filter(|key| key.position < before);
+        let expired = (held.expired_until_ms > 0).then_some(held.expired_until_ms);
+        old.map(|key| key.made_ms).max().max(expired)
+    }
+
+    fn keys_forgotten_ms(&self) -> u64 {
+        self.held().forgotten_ms
     }
 }

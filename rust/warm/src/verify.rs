@@ -12,9 +12,10 @@ use crate::codec::{self, Meta, row_key};
 use crate::error::damaged;
 use crate::fjall::{Trees, shared};
 use crate::home::{self, TREES};
+use crate::key_file::KeyFile;
 use crate::snapshot::{Held, Snapshot};
 use crate::tree::{Order, Tree};
-use crate::{OpenOptions, keys, places};
+use crate::{OpenOptions, places};
 
 /// Read at once.
 const READ_BYTES: usize = 1 << 20;
@@ -169,20 +170,20 @@ impl Check<'_> {
         })
     }
 
+    /// Every file of keys is what the flip says, and they follow each other.
     fn keys(&mut self, meta: &Meta) -> io::Result<()> {
-        let files = keys::files(self.links, meta.keys.clone());
-        let found = keys::read(&files, meta.reached.keys_from)?;
-        self.report.keys = found.len() as u64;
-        let rise = found.is_sorted_by(|a, b| a.position < b.position);
-        let end = found.last().map_or(0, |key| key.position);
-        if rise && end <= meta.reached.position {
-            Ok(())
-        } else {
-            Err(damaged(
-                self.dir,
-                "positions of keys do not rise up to the last one",
-            ))
+        let mut end = 0;
+        for part in &meta.keys {
+            let mut found = Vec::new();
+            KeyFile::open(self.links, *part)?.read(&mut found)?;
+            self.report.keys += found.len() as u64;
+            if part.first_position <= end || part.last_position > meta.reached.position {
+                let what = "positions of keys do not rise up to the last one";
+                return Err(damaged(self.dir, what));
+            }
+            end = part.last_position;
         }
+        Ok(())
     }
 }
 

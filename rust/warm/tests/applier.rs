@@ -13,14 +13,16 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use fixture::{History, content, fill};
-use imfast_partition::archive::{Archive, ArchivedKey, ArchivedRow, Reached, Settled, StateKey};
+use imfast_partition::archive::{
+    Archive, ArchivedKey, ArchivedRow, KeyFound, Reached, Settled, StateKey,
+};
 use imfast_warm::{Applier, FjallArchive, MemoryArchive};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn start(archive: Arc<dyn Archive>) -> (Applier, Receiver<()>) {
     let (wake, woken) = channel();
-    let applier = Applier::start(3, archive, move || {
+    let applier = Applier::start(3, archive, (), move || {
         let _ = wake.send(());
     });
     (applier.unwrap(), woken)
@@ -101,12 +103,28 @@ impl Archive for Failing {
         self.inner.places(positions, each)
     }
 
+    fn piece(&self, key: StateKey) -> io::Result<Option<Box<[u8]>>> {
+        self.inner.piece(key)
+    }
+
     fn state(&self, each: &mut dyn FnMut(StateKey, &[u8])) -> io::Result<()> {
         self.inner.state(each)
     }
 
     fn keys(&self) -> io::Result<Vec<ArchivedKey>> {
         self.inner.keys()
+    }
+
+    fn find_key(&self, key: (u64, u64), made_ms: u64, before: u64) -> io::Result<KeyFound> {
+        self.inner.find_key(key, made_ms, before)
+    }
+
+    fn old_keys_made_ms(&self, before: u64) -> Option<u64> {
+        self.inner.old_keys_made_ms(before)
+    }
+
+    fn keys_forgotten_ms(&self) -> u64 {
+        self.inner.keys_forgotten_ms()
     }
 }
 

@@ -138,7 +138,7 @@ fn creation_that_did_not_come_to_its_end_begins_anew() {
 fn newer_format_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     some_archive(dir.path());
-    fs::write(dir.path().join("format"), "imfast archive 3\n").unwrap();
+    fs::write(dir.path().join("format"), "imfast archive 4\n").unwrap();
     let error = FjallArchive::open(dir.path()).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::InvalidData);
 }

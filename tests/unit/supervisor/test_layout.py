@@ -15,7 +15,7 @@ from imfast.supervisor.layout import open_layout
 
 def write(directory: Path, **changes: Any) -> None:
     content = {
-        "format": 1,
+        "format": 2,
         "partitions": 4,
         "generation": 1,
         "hash_secret": "0f" * 16,
@@ -55,9 +55,9 @@ def test_other_number_of_partitions_is_refused_naming_both(tmp_path: Path):
 
 
 def test_newer_format_is_refused_whatever_else_it_has(tmp_path: Path):
-    write(tmp_path, format=2, partitions="many", invention=True)
+    write(tmp_path, format=3, partitions="many", invention=True)
     with pytest.raises(
-        DataDirectoryError, match="has format 2, this program knows formats up to 1"
+        DataDirectoryError, match="has format 3, this program knows formats up to 2"
     ):
         open_layout(tmp_path, partitions=None, partitions_default=1)
 
@@ -95,7 +95,7 @@ def test_layout_that_is_no_json_object_is_refused(tmp_path: Path, content: bytes
         (b'"hash_secret": "', b'"hash_secret": "0'),
         (b'"hash_secret": "', b'"hash_secret": null, "x": "'),
         (b'"created": "2', b'"created": "x'),
-        (b'"format": 1', b'"format": 2'),
+        (b'"format": 2', b'"format": 3'),
     ],
 )
 def test_layout_that_is_almost_as_written_is_refused(tmp_path: Path, ours: bytes, changed: bytes):
@@ -113,3 +113,13 @@ def test_layout_written_in_another_form_is_the_same(tmp_path: Path):
     file = tmp_path / "layout.json"
     file.write_text(json.dumps(json.loads(file.read_text())))
     assert open_layout(tmp_path, partitions=3, partitions_default=1) == first
+
+
+def test_earlier_format_is_taken_and_marked_as_ours_so_that_an_older_program_leaves_it(
+    tmp_path: Path,
+):
+    write(tmp_path, format=1)
+    layout = open_layout(tmp_path, partitions=None, partitions_default=1)
+    assert (layout.partitions, layout.hash_secret) == (4, "0f" * 16)
+    written = json.loads((tmp_path / "layout.json").read_text())
+    assert (written["format"], written["created"]) == (2, "2026-01-01T00:00:00+00:00")

@@ -268,10 +268,10 @@ def test_second_server_on_the_directory_is_refused_with_the_pid(start: Start):
 def test_newer_data_directory_is_refused(start: Start, tmp_path: Path):
     data = tmp_path / "data"
     data.mkdir()
-    (data / "layout.json").write_text('{"format": 2}')
+    (data / "layout.json").write_text('{"format": 3}')
     server = start()
     assert server.exit_code() == ExitCode.DATA_DIRECTORY == 4
-    assert "has format 2" in server.log
+    assert "has format 3" in server.log
 
 
 def test_other_number_of_partitions_is_refused(start: Start):

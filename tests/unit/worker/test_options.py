@@ -61,6 +61,7 @@ KNOBS = [
     ("archive_batch_commands", "777", "archive_batch_commands", 777),
     ("archive_cache_bytes", "9MiB", "archive_cache_bytes", 9 << 20),
     ("segment_bytes", "7MiB", "segment_bytes", 7 << 20),
+    ("log_keep_bytes", "3MiB", "log_keep_bytes", 3 << 20),
     ("send_queue_bytes", "7MiB", "send_queue_bytes", 7 << 20),
     ("send_queue_frames", "77", "send_queue_frames", 77),
     ("user_rate", "7", "user_rate", (7, 14)),

@@ -2,7 +2,9 @@
 //! is the Cython sequencer's and counted there.
 
 use crate::callgrind::counted;
-use imfast_partition::archive::{Archive, ArchivedKey, ArchivedRow, Reached, Settled, StateKey};
+use imfast_partition::archive::{
+    Archive, ArchivedKey, ArchivedRow, KeyFound, Reached, Settled, StateKey,
+};
 use imfast_partition::{Incoming, Limits, Partition, PartitionConfig};
 use imfast_wire::frames::id;
 use imfast_wire::protobuf::{put_bytes, put_message};
@@ -124,6 +126,24 @@ impl Archive for NoArchive {
 
     fn places(&self, _: Range<u64>, _: &mut dyn FnMut(u64, u32, u64) -> bool) -> io::Result<()> {
         Ok(())
+    }
+
+    fn piece(&self, _: StateKey) -> io::Result<Option<Box<[u8]>>> {
+        Ok(None)
+    }
+
+    fn find_key(&self, _: (u64, u64), _: u64, _: u64) -> io::Result<KeyFound> {
+        Ok(KeyFound::Unknown {
+            expired_until_ms: 0,
+        })
+    }
+
+    fn old_keys_made_ms(&self, _: u64) -> Option<u64> {
+        None
+    }
+
+    fn keys_forgotten_ms(&self) -> u64 {
+        0
     }
 
     fn state(&self, _: &mut dyn FnMut(StateKey, &[u8])) -> io::Result<()> {

@@ -33,9 +33,13 @@ impl Fold {
             .state
             .find_user(tenant, command.user)
             .ok_or(Refused::NotAMember)?;
-        let (made_ms, expired) = self.key_age(command.key);
+        let past = self.look_back(command)?;
+        let payload = self.state.hashes.payload(command.kind, command.body);
+        if let Some(first) = &past.first {
+            return self.repeated(conversation, first, payload);
+        }
         let mut expires_ms = command.expires_ms;
-        let mut refused = expired.then_some(Refused::KeyExpired);
+        let mut refused = past.expired.then_some(Refused::KeyExpired);
         if !self.batch.replay {
             match self.may_change(conversation, by, command.kind, change.seq) {
                 Ok(life_ends_ms) => expires_ms = life_ends_ms,
@@ -56,17 +60,10 @@ impl Fold {
         if refused.is_some() {
             record.verdict = verdict::FORBIDDEN;
         }
-        if !command.key.is_empty() {
-            let hashes = &self.state.hashes;
-            let key = hashes.key(
-                command.tenant,
-                command.conversation,
-                command.user,
-                command.key,
-            );
+        if let Some(key) = past.key {
             (record.key_high, record.key_low) = (key.high, key.low);
-            record.payload = hashes.payload(command.kind, command.body);
-            record.seq = made_ms;
+            record.payload = payload;
+            record.seq = past.made_ms;
         }
         let content = match change.content.len() {
             0 => 0..0,
@@ -80,7 +77,7 @@ impl Fold {
             by,
             kind: command.kind,
             seq: change.seq,
-            made_ms,
+            made_ms: past.made_ms,
             refused,
             content,
             expires_ms,

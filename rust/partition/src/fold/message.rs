@@ -5,11 +5,26 @@ use imfast_wire::frames::id;
 
 use super::Fold;
 use super::plan::{CursorStep, Plan};
+use crate::archive::{ArchivedKey, KeyFound};
 use crate::command::{Command, Cursor, Send, cursors, field};
 use crate::conversation::{Conversation, Shape};
+use crate::hash::KeyHash;
 use crate::outcome::{Outcome, Refused};
 use crate::record::{kind, verdict};
 use crate::state::AckKey;
+
+/// What is known of a command's key.
+#[derive(Default)]
+pub(super) struct Past {
+    /// None: the command came without one.
+    pub(super) key: Option<KeyHash>,
+    /// When it says that it was made, milliseconds since 1970; 0: it does not.
+    pub(super) made_ms: u64,
+    /// What came of it when it was used, before what the sequencer remembers.
+    pub(super) first: Option<ArchivedKey>,
+    /// It may have been used and forgotten.
+    pub(super) expired: bool,
+}
 
 impl Fold {
     pub(super) fn plan_send(
@@ -22,7 +37,8 @@ impl Fold {
         if !self.batch.replay && send.content.len() > self.config.limits.content_bytes_max {
             return Err(Refused::TooLarge);
         }
-        let (made_ms, expired) = self.key_age(command.key);
+        let past = self.look_back(command)?;
+        let payload = self.state.hashes.payload(field::SEND, send.content);
         let found = self.state.find_tenant(command.tenant).and_then(|tenant| {
             let conversation = self.state.find_conversation(tenant, command.conversation)?;
             Some((conversation, self.state.find_user(tenant, command.user)))
@@ -35,17 +51,20 @@ impl Fold {
                 (conversation, sender.ok_or(Refused::NotAMember)?)
             }
             // No key is known of a conversation that there is not.
-            None if expired => return Err(Refused::KeyExpired),
+            None if past.expired => return Err(Refused::KeyExpired),
             None => self.add_direct(command, send.peer)?,
         };
+        if let Some(first) = &past.first {
+            return self.repeated(conversation, first, payload);
+        }
         let refused = match self.stands(conversation, sender) {
             None => Some(Refused::NotAMember),
-            Some(_) if expired => Some(Refused::KeyExpired),
+            Some(_) if past.expired => Some(Refused::KeyExpired),
             Some((_, true)) => Some(Refused::NotAllowed),
             Some(_) => self.over_group_rate(conversation).err(),
         };
         if let Some(refused) = refused
-            && (command.key.is_empty() || self.batch.replay)
+            && (past.key.is_none() || self.batch.replay)
         {
             return Err(refused);
         }
@@ -55,17 +74,10 @@ impl Fold {
         if refused.is_some() {
             record.verdict = verdict::FORBIDDEN;
         }
-        if !command.key.is_empty() {
-            let hashes = &self.state.hashes;
-            let key = hashes.key(
-                command.tenant,
-                command.conversation,
-                command.user,
-                command.key,
-            );
+        if let Some(key) = past.key {
             (record.key_high, record.key_low) = (key.high, key.low);
-            record.payload = hashes.payload(field::SEND, send.content);
-            record.seq = made_ms;
+            record.payload = payload;
+            record.seq = past.made_ms;
         }
         let content = match send.content.len() {
             // Content that is absent does not lie in `bytes`.
@@ -78,21 +90,63 @@ impl Fold {
         Ok(Plan::Send {
             record: number,
             sender,
-            made_ms,
+            made_ms: past.made_ms,
             refused,
             content,
             ttl_ms,
         })
     }
 
-    /// When a key says that it was made, or 0, and whether it may have been forgotten.
-    pub(super) fn key_age(&self, key: &[u8]) -> (u64, bool) {
-        let made_ms = id::key_made_ms(key).unwrap_or(0);
-        let expired = !self.batch.replay
-            && made_ms != 0
-            && made_ms <= self.state.keys_expired_until_ms
-            && !on(Fault::ExpiredKeyTaken);
-        (made_ms, expired)
+    /// What is known of a command's key that the sequencer has forgotten.
+    pub(super) fn look_back(&self, command: &Command<'_>) -> Result<Past, Refused> {
+        let made_ms = id::key_made_ms(command.key).unwrap_or(0);
+        let mut past = Past {
+            made_ms,
+            ..Past::default()
+        };
+        if command.key.is_empty() {
+            return Ok(past);
+        }
+        let (conversation, user) = (command.conversation, command.user);
+        let hashes = &self.state.hashes;
+        let key = hashes.key(command.tenant, conversation, user, command.key);
+        past.key = Some(key);
+        if self.batch.replay {
+            return Ok(past);
+        }
+        let found = self.state.old_key(key, made_ms);
+        match found.map_err(|_| Refused::KeyUnreadable)? {
+            KeyFound::First(first) => {
+                past.first = Some(first).filter(|_| !on(Fault::DedupeBucketForgotten));
+            }
+            KeyFound::Unknown { expired_until_ms } => {
+                past.expired = made_ms != 0
+                    && made_ms <= expired_until_ms
+                    && !on(Fault::ExpiredKeyTaken)
+                    && !on(Fault::ExpiryForgottenOnRestart);
+            }
+        }
+        Ok(past)
+    }
+
+    /// The answer to a repetition of a command that only the archive knows.
+    pub(super) fn repeated(
+        &self,
+        conversation: u32,
+        first: &ArchivedKey,
+        payload: u64,
+    ) -> Result<Plan, Refused> {
+        if first.payload != payload {
+            return Err(Refused::Conflict);
+        }
+        Ok(Plan::Settled(Outcome::Sent {
+            conversation: self.state.conversation_id(conversation).clone(),
+            seq: first.seq,
+            message_id: first.message_id,
+            position: first.position,
+            time_ms: first.time_ms,
+            duplicate: true,
+        }))
     }
 
     /// A send that names a peer must go to the two users' own conversation.

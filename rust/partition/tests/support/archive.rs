@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::{Mutex, MutexGuard};
 
 use imfast_partition::archive::{
-    Archive, ArchivedKey, ArchivedRow, Reached, Settled, StateKey, StateValue,
+    Archive, ArchivedKey, ArchivedRow, KeyFound, Reached, Settled, StateKey, StateValue,
 };
 
 #[derive(Debug, Default)]
@@ -16,6 +16,8 @@ pub struct Held {
     pub places: BTreeMap<u64, (u32, u64)>,
     pub state: BTreeMap<StateKey, Vec<u8>>,
     pub keys: Vec<ArchivedKey>,
+    /// As if a key that says this time had been forgotten.
+    pub expired_until_ms: u64,
     /// Reads of rows and places since the test last looked, and the rows they gave.
     pub reads: usize,
     pub rows_read: usize,
@@ -95,8 +97,6 @@ impl Archive for TestArchive {
             }
         }
         held.keys.extend(&chunk.keys);
-        held.keys
-            .retain(|key| key.position >= chunk.reached.keys_from);
         held.reached = chunk.reached;
         Ok(())
     }
@@ -154,6 +154,33 @@ impl Archive for TestArchive {
         Ok(())
     }
 
+    fn piece(&self, key: StateKey) -> io::Result<Option<Box<[u8]>>> {
+        Ok(self.read()?.state.get(&key).map(|value| value[..].into()))
+    }
+
+    fn find_key(&self, key: (u64, u64), _made_ms: u64, before: u64) -> io::Result<KeyFound> {
+        let held = self.read()?;
+        let is_it = |known: &&ArchivedKey| {
+            (known.key_high, known.key_low) == key && known.position < before
+        };
+        let expired_until_ms = held.expired_until_ms;
+        let found = held.keys.iter().find(is_it);
+        Ok(found.map_or(KeyFound::Unknown { expired_until_ms }, |key| {
+            KeyFound::First(*key)
+        }))
+    }
+
+    fn old_keys_made_ms(&self, before: u64) -> Option<u64> {
+        let held = self.held();
+        let old = held.keys.iter().filter(|key| key.position < before);
+        let expired = (held.expired_until_ms > 0).then_some(held.expired_until_ms);
+        old.map(|key| key.made_ms).max().max(expired)
+    }
+
+    fn keys_forgotten_ms(&self) -> u64 {
+        0
+    }
+
     fn state(&self, each: &mut dyn FnMut(StateKey, &[u8])) -> io::Result<()> {
         for (key, value) in &self.read()?.state {
             each(*key, value);
@@ -162,6 +189,10 @@ impl Archive for TestArchive {
     }
 
     fn keys(&self) -> io::Result<Vec<ArchivedKey>> {
-        Ok(self.read()?.keys.clone())
+        let held = self.read()?;
+        let keys = held.keys.iter().copied();
+        Ok(keys
+            .filter(|key| key.position >= held.reached.keys_from)
+            .collect())
     }
 }

@@ -255,6 +255,11 @@ impl SimulatedWorld {
         disk.set_capacity(bytes.map(|bytes| disk.used() + bytes));
     }
 
+    /// Whether a partition's archive cannot be written or read from now on.
+    fn archive_trouble(&self, partition: u16, writes: bool, reads: bool) {
+        self.world.set_archive_trouble(partition, writes, reads);
+    }
+
     /// Forgets the faults that were not met.
     fn disk_mend(&self, partition: u16) {
         self.world.disk(partition).mend();

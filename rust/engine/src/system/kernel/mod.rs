@@ -5,9 +5,10 @@ pub(crate) mod socket;
 
 pub(crate) use poller::Poller;
 
+use crate::archiving::LogBehind;
 use imfast_log::{FileSystem, Log, StdFs};
 use imfast_partition::archive::Archive;
-use imfast_warm::FjallArchive;
+use imfast_warm::{FjallArchive, OpenOptions};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
@@ -54,12 +55,8 @@ impl System {
         &self,
         _partition: u16,
         dir: &Path,
-        cache_bytes: u64,
+        options: OpenOptions,
     ) -> std::io::Result<Arc<dyn Archive>> {
-        let options = imfast_warm::OpenOptions {
-            cache_bytes,
-            ..imfast_warm::OpenOptions::default()
-        };
         Ok(Arc::new(FjallArchive::open_with(dir, options)?))
     }
 
@@ -78,10 +75,11 @@ impl System {
         &self,
         partition: u16,
         archive: Arc<dyn Archive>,
+        log: LogBehind,
         poller: &Poller,
     ) -> std::io::Result<Archiver> {
         let waker = poller.waker()?;
-        Archiver::start(u32::from(partition), archive, move || {
+        Archiver::start(u32::from(partition), archive, log, move || {
             poller::notify(waker.as_fd());
         })
     }

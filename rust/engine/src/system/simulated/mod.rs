@@ -4,22 +4,25 @@
 //! [`crate::Engine::step_log`] says so; time stands still until [`World::advance_to`]. Everything
 //! follows from the seed and the calls, whatever the machine.
 
+mod archive;
 mod archiver;
 mod network;
 mod poller;
 pub(crate) mod socket;
 mod writer;
 
+use archive::Shelf;
 pub(crate) use archiver::Archiver;
 pub use network::{LinkEnds, Port};
 pub(crate) use poller::Poller;
 pub use socket::Socket;
 pub(crate) use writer::{Completions, Writer};
 
+use crate::archiving::LogBehind;
 use imfast_log::sim::SimFs;
 use imfast_log::{FileSystem, Log};
 use imfast_partition::archive::Archive;
-use imfast_warm::MemoryArchive;
+use imfast_warm::OpenOptions;
 use network::Network;
 use rustix::io::Errno;
 use std::cell::{Ref, RefCell, RefMut};
@@ -41,8 +44,8 @@ pub(crate) struct State {
     network: Network,
     /// By partition.
     disks: Vec<SimFs>,
-    /// By partition. What they took survives every crash, as it is synced before they say so.
-    archives: Vec<MemoryArchive>,
+    /// By partition.
+    archives: Vec<Shelf>,
 }
 
 impl World {
@@ -54,7 +57,7 @@ impl World {
             random: Random(seed),
             network: Network::default(),
             disks: (0..partitions).map(|_| SimFs::new()).collect(),
-            archives: (0..partitions).map(|_| MemoryArchive::default()).collect(),
+            archives: (0..partitions).map(|_| Shelf::default()).collect(),
         })))
     }
 
@@ -95,6 +98,11 @@ impl World {
         self.state().disks[partition as usize].clone()
     }
 
+    /// Whether a partition's archive cannot be written or read from now on.
+    pub fn set_archive_trouble(&self, partition: u16, writes: bool, reads: bool) {
+        self.state().archives[partition as usize].set_trouble(writes, reads);
+    }
+
     /// What a crash or kill left of a partition's disk.
     pub fn replace_disk(&self, partition: u16, disk: SimFs) {
         self.state_mut().disks[partition as usize] = disk;
@@ -130,9 +138,10 @@ impl System {
         &self,
         partition: u16,
         _dir: &Path,
-        _cache_bytes: u64,
+        options: OpenOptions,
     ) -> std::io::Result<Arc<dyn Archive>> {
         let archive = self.world.state().archives[partition as usize].clone();
+        archive.set_key_budget(options.keys);
         Ok(Arc::new(archive))
     }
 
@@ -142,7 +151,7 @@ impl System {
         _dir: &Path,
         _epoch: u64,
     ) -> std::io::Result<()> {
-        self.world.state_mut().archives[partition as usize] = MemoryArchive::default();
+        self.world.state_mut().archives[partition as usize] = Shelf::default();
         Ok(())
     }
 
@@ -150,9 +159,15 @@ impl System {
         &self,
         _partition: u16,
         archive: Arc<dyn Archive>,
+        log: LogBehind,
         poller: &Poller,
     ) -> std::io::Result<Archiver> {
-        Ok(Archiver::new(self.world.clone(), archive, poller.waker()))
+        Ok(Archiver::new(
+            self.world.clone(),
+            archive,
+            log,
+            poller.waker(),
+        ))
     }
 
     pub(crate) fn file_system(&self, partition: u16) -> Arc<dyn FileSystem> {
