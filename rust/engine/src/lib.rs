@@ -72,17 +72,16 @@ pub use imfast_tls::{
     Certificate, ClientCertificates, Credentials, CredentialsError, Settings as TlsSettings,
     TicketKey,
 };
-pub use imfast_warm::verify as verify_archive;
-pub use layer::TLS_PROTOCOLS;
-pub use metrics::{NamedHistogram, Shown};
 pub use imfast_warm::KeyBudget;
 pub use imfast_warm::{copy as copy_archive, set_generation, verify as verify_archive};
+pub use layer::TLS_PROTOCOLS;
+pub use metrics::{NamedHistogram, Shown};
 pub use outbox::OutboxPage;
 pub use owner::{Finished, FoldFault, is_lost};
 pub use recovery::{OpenError, OpenedPartition, Restored};
 pub use requests::{ControlVerb, Request};
-pub use seats::DevicePolicy;
 pub use reshard::{ReshardLayout, Resharded, reshard};
+pub use seats::DevicePolicy;
 pub use slab::Handle;
 #[cfg(feature = "simulation")]
 pub use system::{LinkEnds, Port, World};

@@ -80,7 +80,7 @@ impl FanOut {
                 None,
             )?;
             peers.push(theirs);
-            let mut connection = Connection::new(ours, Session::tcp());
+            let mut connection = Connection::new(Some(ours), Session::tcp());
             connection.phase = Phase::Connected;
             let handle = io.connections.insert(connection);
             groups.subscribe(&mut io, group, handle.slot);

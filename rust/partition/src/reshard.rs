@@ -89,7 +89,7 @@ struct MovedDevice {
 }
 
 struct Target<'a> {
-    /// Only the tables of names.
+    /// Only the tables of names, and when the first message expires.
     names: State,
     config: &'a PartitionConfig,
     rows_max: usize,
@@ -109,6 +109,7 @@ impl Target<'_> {
     fn add(&mut self, source: &Source<'_>) -> io::Result<()> {
         let state = &source.partition.fold.state;
         self.reached.time_ms = self.reached.time_ms.max(state.gather.time_ms());
+        self.names.first_expiry_ms = self.names.first_expiry_ms.min(state.first_expiry_ms);
         self.reached.message_id = self.reached.message_id.max(state.last_message_id);
         for (key, first) in state.command_keys.sorted() {
             let value = keys::command_value(key, first);
@@ -128,7 +129,7 @@ impl Target<'_> {
     fn rows(&mut self, source: &Source<'_>, index: u32) -> io::Result<()> {
         let state = &source.partition.fold.state;
         let conversation = self.conversations.len() as u32;
-        let rows = state.rows(index);
+        let rows = state.rows(index, 0);
         let mut outcome = Ok(());
         rows.ascending(1..rows.conversation.head() + 1, &mut |seq, row| {
             self.reached.position += 1;
@@ -220,6 +221,10 @@ impl Target<'_> {
             self.cursors(state, index, member.user, moved.user)?;
             users.push(moved.user);
         }
+        for (seq, how) in entry.alterations() {
+            let how = StateValue::Number(how.number());
+            self.chunk.state.push((keys::altered(conversation, seq), how));
+        }
         self.conversations.push(Moved {
             head: entry.head(),
             users,
@@ -230,7 +235,7 @@ impl Target<'_> {
     /// The cursors of a member's devices in a conversation.
     fn cursors(&mut self, state: &State, index: u32, old: u32, user: u32) -> io::Result<()> {
         let conversation = self.conversations.len() as u32;
-        let rows = state.rows(index);
+        let rows = state.rows(index, 0);
         for (number, device) in (0u32..).zip(&state.user(old).devices) {
             let acked = state.acks.get(&AckKey {
                 user: old,
@@ -275,6 +280,8 @@ impl Target<'_> {
         }
         let layout = keys::layout_value(self.config, &self.names.hashes);
         self.put(keys::LAYOUT_KEY, layout);
+        let expiry = StateValue::Number(self.names.first_expiry_ms);
+        self.chunk.state.push((keys::first_expiry(), expiry));
         for index in 0..self.names.tenants.len() as u32 {
             let name = Box::from(&**self.names.tenants.name(index));
             self.put(keys::tenant(index), name);
@@ -362,9 +369,12 @@ impl Partition<()> {
                 text += &format!("{user} {role:?} {stays:?} {sent} {read}\n");
                 digest.members += 1;
             }
+            for (seq, how) in entry.alterations() {
+                text += &format!("{seq} {how:?}\n");
+            }
             let of = state.hashes.payload(0, text.as_bytes());
             digest.sum = digest.sum.wrapping_add(of);
-            let rows = state.rows(index);
+            let rows = state.rows(index, 0);
             rows.ascending(1..entry.head() + 1, &mut |seq, row| {
                 digest.rows += 1;
                 let place = format!("{of} {seq} {} {:?}", row.ordinal, row.kind);
