@@ -51,12 +51,14 @@ impl DevicePolicy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Seating<'a> {
     pub leaves: bool,
+    /// It sits already, and the seat's owner is a new one.
+    pub again: bool,
     pub tenant: &'a str,
     pub user: &'a str,
     pub seat: &'a str,
     /// The worker's own name of the session.
     pub session: u64,
-    /// When the session began, milliseconds since 1970: the newest stays.
+    /// When the session began, milliseconds since 1970: of those told again the newest stays.
     pub since_ms: u64,
 }
 
@@ -69,12 +71,14 @@ impl<'a> Seating<'a> {
         put_bytes(&mut out, 4, self.seat.as_bytes());
         put_number(&mut out, 5, self.session);
         put_number(&mut out, 6, self.since_ms);
+        put_number(&mut out, 7, u64::from(self.again));
         out
     }
 
     pub(crate) fn decode(bytes: &'a [u8]) -> Option<Self> {
         let mut seating = Self {
             leaves: false,
+            again: false,
             tenant: "",
             user: "",
             seat: "",
@@ -90,6 +94,7 @@ impl<'a> Seating<'a> {
                 4 => seating.seat = value.text(reader.offset()).ok()?,
                 5 => seating.session = value.number(),
                 6 => seating.since_ms = value.number(),
+                7 => seating.again = value.number() != 0,
                 _ => {}
             }
         }
@@ -103,6 +108,7 @@ struct Sitter {
     worker: u8,
     session: u64,
     since_ms: u64,
+    again: bool,
 }
 
 /// A session that has to be fenced before somebody gets an answer.
@@ -156,6 +162,7 @@ impl Engine {
         };
         let seating = Seating {
             leaves: false,
+            again: false,
             tenant: &identity.tenant,
             user: &identity.user,
             seat,
@@ -236,6 +243,7 @@ impl Engine {
         let (tenant, user) = unscoped(&key);
         let seating = Seating {
             leaves,
+            again: !leaves,
             tenant,
             user,
             seat,
@@ -280,8 +288,10 @@ impl Engine {
             }
             return self.answer(partition, origin, ServerBody::Acked);
         }
-        if let Some(sitter) = before.filter(|_| !same)
-            && sitter.since_ms > seating.since_ms
+        // Who comes takes the seat, whatever the clocks say: one of them may have been set back.
+        // Who is told again had it before whoever came meanwhile.
+        if let Some(sitter) = before.filter(|_| !same && seating.again)
+            && (!sitter.again || sitter.since_ms >= seating.since_ms)
         {
             let body = ServerBody::error(&codes::SESSION_REPLACED, 0, "");
             return self.answer(partition, origin, body);
@@ -292,6 +302,7 @@ impl Engine {
                 worker,
                 session: seating.session,
                 since_ms: seating.since_ms,
+                again: seating.again,
             },
         );
         if same && let Some(fence) = self.seats.fences.iter_mut().find(|f| f.key == key) {
@@ -393,6 +404,7 @@ mod tests {
     fn a_seating_survives_the_link() {
         let seating = Seating {
             leaves: true,
+            again: true,
             tenant: "default",
             user: "alice",
             seat: "web-1",
