@@ -58,6 +58,8 @@ pub(crate) struct Seating<'a> {
     pub seat: &'a str,
     /// The worker's own name of the session.
     pub session: u64,
+    /// The worker's life in which it has that name: its successor gives the same names anew.
+    pub life: u64,
     /// When the session began, milliseconds since 1970: of those told again the newest stays.
     pub since_ms: u64,
 }
@@ -72,6 +74,7 @@ impl<'a> Seating<'a> {
         put_number(&mut out, 5, self.session);
         put_number(&mut out, 6, self.since_ms);
         put_number(&mut out, 7, u64::from(self.again));
+        put_number(&mut out, 8, self.life);
         out
     }
 
@@ -83,6 +86,7 @@ impl<'a> Seating<'a> {
             user: "",
             seat: "",
             session: 0,
+            life: 0,
             since_ms: 0,
         };
         let mut reader = Reader::new(bytes);
@@ -95,6 +99,7 @@ impl<'a> Seating<'a> {
                 5 => seating.session = value.number(),
                 6 => seating.since_ms = value.number(),
                 7 => seating.again = value.number() != 0,
+                8 => seating.life = value.number(),
                 _ => {}
             }
         }
@@ -107,6 +112,7 @@ impl<'a> Seating<'a> {
 struct Sitter {
     worker: u8,
     session: u64,
+    life: u64,
     since_ms: u64,
     again: bool,
 }
@@ -118,6 +124,7 @@ struct Fence {
     key: u128,
     worker: u8,
     session: u64,
+    life: u64,
     until_ms: u64,
     partition: u16,
     origin: Origin,
@@ -167,6 +174,7 @@ impl Engine {
             user: &identity.user,
             seat,
             session: handle.to_bits(),
+            life: self.key_nonce,
             since_ms: self.wall_ms,
         };
         let (partition, payload) = (self.home_of(&seating), seating.encode());
@@ -248,6 +256,7 @@ impl Engine {
             user,
             seat,
             session: self.io.connections.handle(slot)?.to_bits(),
+            life: self.key_nonce,
             since_ms: connection.seated_ms,
         };
         Some(seating.encode())
@@ -281,7 +290,8 @@ impl Engine {
     ) {
         let key = self.seats.key(seating);
         let before = self.seats.sitters.get(&key).copied();
-        let same = before.is_some_and(|s| (s.worker, s.session) == (worker, seating.session));
+        let name = (worker, seating.life, seating.session);
+        let same = before.is_some_and(|s| (s.worker, s.life, s.session) == name);
         if seating.leaves {
             if same {
                 self.seats.sitters.remove(&key);
@@ -301,6 +311,7 @@ impl Engine {
             Sitter {
                 worker,
                 session: seating.session,
+                life: seating.life,
                 since_ms: seating.since_ms,
                 again: seating.again,
             },
@@ -328,19 +339,20 @@ impl Engine {
             key,
             worker: sitter.worker,
             session: sitter.session,
+            life: sitter.life,
             until_ms: self.now_ms + FENCED_WITHIN_MS,
             partition,
             origin,
         });
-        self.unseat_over_link(sitter.worker, number, sitter.session);
+        self.unseat_over_link(sitter.worker, [number, sitter.session, sitter.life]);
     }
 
     /// A link from a worker stands again: what it may have missed is said once more.
     pub(crate) fn fence_again(&mut self, worker: u8) {
         let fences = self.seats.fences.iter().filter(|f| f.worker == worker);
-        let missed: Vec<(u64, u64)> = fences.map(|f| (f.number, f.session)).collect();
-        for (number, session) in missed {
-            self.unseat_over_link(worker, number, session);
+        let missed: Vec<[u64; 3]> = fences.map(|f| [f.number, f.session, f.life]).collect();
+        for numbers in missed {
+            self.unseat_over_link(worker, numbers);
         }
     }
 
@@ -409,6 +421,7 @@ mod tests {
             user: "alice",
             seat: "web-1",
             session: u64::MAX,
+            life: 9,
             since_ms: 7,
         };
         assert_eq!(Seating::decode(&seating.encode()), Some(seating));

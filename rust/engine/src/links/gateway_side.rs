@@ -170,10 +170,13 @@ impl Engine {
     /// A newer session took the seat of one here: it ends before its owner hears of it.
     fn unseat_asked(&mut self, handle: Handle, payload: &[u8]) -> Result<(), Broken> {
         let (numbers, rest) = payload.as_chunks::<8>();
-        let ([number, session], []) = (numbers, rest) else {
+        let ([number, session, life], []) = (numbers, rest) else {
             return Err(Broken::Malformed);
         };
-        self.unseat(Handle::from_bits(u64::from_le_bytes(*session)));
+        // Sessions of a worker that died are gone; its names are of others now.
+        if u64::from_le_bytes(*life) == self.key_nonce {
+            self.unseat(Handle::from_bits(u64::from_le_bytes(*session)));
+        }
         if let Some(link) = self.links.slab.resolve_mut(handle) {
             link.queue(Kind::Unseated, NO_PARTITION, 0, |out| {
                 out.extend_from_slice(number);

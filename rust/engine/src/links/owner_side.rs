@@ -142,7 +142,7 @@ impl Engine {
     }
 
     /// Tells a worker to serve a session no more.
-    pub(crate) fn unseat_over_link(&mut self, worker: u8, number: u64, session: u64) {
+    pub(crate) fn unseat_over_link(&mut self, worker: u8, numbers: [u64; 3]) {
         let Some(Some(handle)) = self.links.accepted.get(worker as usize).copied() else {
             return;
         };
@@ -150,8 +150,9 @@ impl Engine {
             return;
         };
         link.queue(Kind::Unseat, NO_PARTITION, 0, |out| {
-            out.extend_from_slice(&number.to_le_bytes());
-            out.extend_from_slice(&session.to_le_bytes());
+            for number in numbers {
+                out.extend_from_slice(&number.to_le_bytes());
+            }
         });
         self.links.touch(handle.slot);
     }
