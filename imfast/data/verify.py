@@ -92,10 +92,12 @@ def _archive_problems(
             f"{path}: ends at position {archive.position}, and the log begins at"
             f" {report.first_position}; {cure}"
         )
-    if archive.position > report.last_position and not report.damage:
+    # A log without a batch, all of whose older segments are gone, ends before it begins.
+    end = max(report.last_position, report.first_position - 1)
+    if archive.position > end and not report.damage:
         yield (
             f"{path}: is at position {archive.position}, ahead of its log, which ends at"
-            f" {report.last_position}; {cure}"
+            f" {end}; {cure}"
         )
 
 
