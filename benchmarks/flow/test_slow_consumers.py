@@ -13,7 +13,7 @@ from benchmarks.flow.server import Server
 SECTION = "Slow consumers: 1,000 of 9,000 subscribers do not read"
 READING, STALLED = 8000, 1000
 PACED = ("--rate", 8, "--seconds", 25, "--warmup", 2)
-"""200 messages: all deliveries of one come one after the other, so a p99 is one of messages."""
+"""200 messages: all deliveries of one come together, so that a p99 is one of messages."""
 BODY_BYTES = 4096
 STALLED_KERNEL = ("--receive-buffer", 4096)
 """With the unsent bytes below, the warm-up's messages fill it: those measured are 8,000 sends and
