@@ -23,7 +23,8 @@ def start_zygote(arguments: Sequence[str]) -> Zygote:
     """
     zygote = Zygote()
     if not {"-h", "--help"} & set(arguments):
-        with suppress(OSError):  # which is met again, and said, when a worker is needed
+        # Both are met again, and said, when a worker or the native module is needed.
+        with suppress(OSError, ImportError):
             zygote.split_off()
     return zygote
 

@@ -68,3 +68,22 @@ async def test_second_server_is_refused_whether_or_not_options_are_remembered(
         assert [code for code, _ in refused] == [5, 5]
         assert all(error.startswith(text) for _, error in refused), refused
         assert (server.data / "run" / "options.json").exists()
+
+
+@pytest.mark.parametrize("remembered", [False, True])
+async def test_missing_native_module_is_said_with_its_cure(
+    directory: Path, remembered: bool
+) -> None:
+    if remembered:
+        async with Server(directory):
+            pass
+    server = Server(directory)
+    without = "import sys, runpy; sys.modules['imfast._engine'] = None; sys.argv[0] = 'imfast'"
+    program = ["-c", f"{without}; runpy.run_module('imfast', run_name='__main__')"]
+    code, error = await asyncio.to_thread(
+        run, [server.command()[0], *program, *server.command()[3:]]
+    )
+    assert code == 1, error
+    assert "the native module is not there" in error
+    assert "make build" in error
+    assert "Traceback" not in error
