@@ -456,6 +456,7 @@ async def http2_streams(server: Server, transport: str) -> None:
             await stream.named("caughtUp")
         # The library would not ask for more than it may.
         settings.max_concurrent_streams = limit + 1
+        settings.acknowledge()
         over = await connection.answer(connection.get("/healthz"))
         assert (over.reset, over.status) == (REFUSED_STREAM, 0)
         connection.protocol.reset_stream(streams[0].number, CANCEL)

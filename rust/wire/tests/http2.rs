@@ -135,7 +135,7 @@ impl Server {
         frames
     }
 
-    /// The code of the one GOAWAY or RST_STREAM that was sent.
+    /// The code of the one frame of that kind that was sent.
     fn code(&mut self, kind: u8) -> Option<u32> {
         let frames = self.frames();
         let payload = frames.iter().find(|(k, ..)| *k == kind).map(|(.., p)| p)?;

@@ -87,6 +87,7 @@ impl Fixture {
             sockets: usize::MAX,
             deadline: Instant::now() + Duration::from_mins(1),
             now_ms,
+            wall_ms: 0,
             answers_first: self.answers_first,
         };
         let mut due = Vec::new();

@@ -148,7 +148,7 @@ proptest! {
                 Step::DropNewest => prop_assert_eq!(queue.drop_newest(), naive.drop_newest()),
                 Step::Send => {
                     let before = queue.bytes();
-                    queue.write_to(&near, &mut pool).expect("the peer is there");
+                    queue.write_to(&mut &near, &mut pool).expect("the peer is there");
                     naive.send(before - queue.bytes());
                 }
                 Step::Read(limit) => read(&far, limit.into(), &mut received),
@@ -165,7 +165,7 @@ proptest! {
         queue.append_with(&mut pool, |out| out.extend_from_slice(b"end"));
         naive.waiting.push_back(Waiting { key: 0, bytes: b"end".to_vec() });
         naive.send(naive.bytes());
-        while queue.write_to(&near, &mut pool).expect("the peer is there") != Progress::Done {
+        while queue.write_to(&mut &near, &mut pool).expect("the peer is there") != Progress::Done {
             read(&far, 1 << 16, &mut received);
         }
         while received.len() < naive.wire.len() {

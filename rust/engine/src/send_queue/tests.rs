@@ -37,7 +37,7 @@ fn own_and_shared_chunks_arrive_in_order() {
     queue.append_shared(&shared, 5, 5, 1);
     queue.append_with(&mut pool, |b| b.extend_from_slice(b" three"));
     assert_eq!((queue.bytes(), queue.frames()), (17, 4));
-    assert_eq!(queue.write_to(&near, &mut pool), Ok(Progress::Done));
+    assert_eq!(queue.write_to(&mut &near, &mut pool), Ok(Progress::Done));
     assert_eq!(read_all(&far), b"one two 234 three");
     assert_eq!((queue.bytes(), queue.frames()), (0, 0));
 }
@@ -58,7 +58,9 @@ fn a_full_socket_blocks_and_the_rest_follows() {
     let mut received = Vec::new();
     let mut blocked = 0;
     loop {
-        let progress = queue.write_to(&near, &mut pool).expect("peer is there");
+        let progress = queue
+            .write_to(&mut &near, &mut pool)
+            .expect("peer is there");
         received.extend(read_all(&far));
         if progress == Progress::Done {
             break;
@@ -102,5 +104,5 @@ fn a_gone_peer_is_an_error_and_no_signal() {
     let mut queue = SendQueue::default();
     let mut pool = BufferPool::default();
     queue.append_with(&mut pool, |b| b.push(1));
-    assert_eq!(queue.write_to(&near, &mut pool), Err(Errno::PIPE));
+    assert_eq!(queue.write_to(&mut &near, &mut pool), Err(Errno::PIPE));
 }

@@ -82,6 +82,10 @@ struct Block {
 
 /// See the module's text.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about a connection"
+)]
 pub struct Connection {
     decoder: Decoder,
     pub(super) streams: Streams,
@@ -290,7 +294,7 @@ impl Connection {
             let (priority, rest) = fragment
                 .split_first_chunk::<5>()
                 .ok_or(Fault::Connection(Code::FrameSize))?;
-            circular = super::control::depends_on(priority) == header.stream;
+            circular = super::control::depends_on(*priority) == header.stream;
             fragment = rest;
         }
         let block = Block {

@@ -44,8 +44,8 @@ pub(super) fn write_go_away(last: u32, code: Code, out: &mut Vec<u8>) {
 }
 
 /// The stream that a priority names.
-pub(super) fn depends_on(priority: &[u8; 5]) -> u32 {
-    let [s0, s1, s2, s3, _] = *priority;
+pub(super) fn depends_on(priority: [u8; 5]) -> u32 {
+    let [s0, s1, s2, s3, _] = priority;
     u32::from_be_bytes([s0, s1, s2, s3]) & 0x7fff_ffff
 }
 

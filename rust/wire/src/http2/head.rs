@@ -389,7 +389,7 @@ mod tests {
         let mut decoder = Decoder::default();
         let mut block = vec![0x40, 1, b'a', 0x7f, 0x81, 0x1e];
         block.extend_from_slice(&[b'v'; 4000]);
-        block.extend_from_slice(&[0xbe; 30_000]);
+        block.resize(block.len() + 30_000, 0xbe);
         let head = Head::decode(&mut decoder, &block, &Limits::default());
         assert_eq!(head, Ok(Err(Wrong::TooLarge)));
     }
