@@ -29,6 +29,7 @@ impl Engine {
             return owned.await_outcomes(command, origin);
         }
         let body = match noted {
+            Ok(Noted::Apart) => return self.enqueue(partition, Incoming { command, origin }),
             Ok(_) => ServerBody::Acked,
             Err(refused) => refusal(refused),
         };

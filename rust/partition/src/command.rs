@@ -6,6 +6,7 @@ use imfast_wire::protobuf::{Malformed, Reader, Value};
 pub(crate) mod field {
     pub(crate) const MESSAGE_ID: u32 = 5;
     pub(crate) const EXPIRES_MS: u32 = 6;
+    pub(crate) const BY_SERVER: u32 = 7;
     pub(crate) const SEND: u32 = 8;
     pub(crate) const CREATE: u32 = 9;
     pub(crate) const JOIN: u32 = 10;
@@ -40,6 +41,8 @@ pub struct Command<'a> {
     /// When the message that an edit is of expires, milliseconds since 1970; 0 for never. As the
     /// id, it is set by the owner before logging.
     pub(crate) expires_ms: u64,
+    /// The server acts itself: rights are not asked for.
+    pub by_server: bool,
     /// Field number of the kind, 0 if there is none that we know.
     pub(crate) kind: u32,
     /// The kind's own message.
@@ -82,6 +85,7 @@ impl<'a> Command<'a> {
                 4 => command.conversation = value.text(reader.offset())?,
                 field::MESSAGE_ID => command.message_id = value.number(),
                 field::EXPIRES_MS => command.expires_ms = value.number(),
+                field::BY_SERVER => command.by_server = value.number() != 0,
                 field::SEND..=field::SETTINGS => {
                     command.kind = number;
                     command.body = value.bytes();

@@ -6,7 +6,7 @@
 //! neither order nor repetition of what is noted matters.
 
 use hashbrown::HashMap;
-use imfast_wire::frames::id;
+use imfast_wire::frames::id::{self, EVERYBODY};
 use imfast_wire::protobuf::{put_bytes, put_nested, put_number};
 
 use crate::command::{Command, Cursor, field};
@@ -43,6 +43,9 @@ pub enum Noted {
     /// It names a row that is not committed, and counts as far as there are rows: a batch in flight
     /// may be what the client means.
     Clamped,
+    /// Nobody is a member of everybody's conversation: the cursor is to be logged as a command of
+    /// its own.
+    Apart,
 }
 
 impl LazyCursors {
@@ -87,9 +90,13 @@ impl<O> Partition<O> {
         if bad_device || !matches!(command.kind, field::ACK | field::READ) {
             return Err(Refused::Malformed);
         }
+        if command.conversation == EVERYBODY {
+            return Ok(Noted::Apart);
+        }
         let who = Who {
             tenant: command.tenant,
             user: command.user,
+            by_server: false,
         };
         let view = self.view(who, command.conversation)?;
         let (index, user) = (view.index, view.member.user);

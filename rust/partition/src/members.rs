@@ -90,6 +90,21 @@ impl Member {
         })
     }
 
+    /// In the place of a member of a conversation that is open to all.
+    pub(crate) fn of_all() -> &'static Self {
+        static OF_ALL: Member = Member {
+            user: u32::MAX,
+            role: Role::Member,
+            joined: 1,
+            left: STILL_IN,
+            last_send: 0,
+            read: 0,
+            muted: false,
+            earlier: None,
+        };
+        &OF_ALL
+    }
+
     pub(crate) fn is_in(&self) -> bool {
         self.left == STILL_IN
     }

@@ -1,7 +1,7 @@
 //! Groups: creating them and changing who is in.
 
 use hashbrown::{HashMap, HashSet};
-use imfast_wire::frames::id;
+use imfast_wire::frames::id::{self, EVERYBODY};
 
 use super::Fold;
 use super::overlay::{GroupChanges, Pending, Standing, since_record};
@@ -30,7 +30,12 @@ impl Fold {
         if key.is_empty() {
             return Err(Refused::Malformed);
         }
-        if id::group_conversation(command.tenant, command.user, key) != command.conversation {
+        let named = if command.by_server {
+            id::list_conversation(command.tenant, key)
+        } else {
+            id::group_conversation(command.tenant, command.user, key)
+        };
+        if named != command.conversation {
             return Err(Refused::WrongConversation);
         }
         self.check_partition(command.tenant, command.conversation)?;
@@ -149,12 +154,15 @@ impl Fold {
             }
             key = Some((hash, payload));
         }
+        if command.conversation == EVERYBODY {
+            return Err(Refused::Malformed);
+        }
         let user = self.state.find_user(tenant, command.user);
         let role = user.and_then(|user| self.role(conversation, user));
         let Some((_, open)) = self.settings_of(conversation) else {
             return Err(role.map_or(Refused::NotAMember, |_| Refused::Malformed));
         };
-        if role.is_some() {
+        if role.is_some() && !command.by_server {
             self.over_group_rate(conversation)?;
         }
         let asked = Asked {
@@ -228,31 +236,15 @@ impl Fold {
             return Err(Refused::NotAMember);
         };
         let heir = match role {
-            Role::Owner => self.longest_standing(asked.conversation, user),
+            Role::Owner => self.inherit(asked.conversation, &[user]),
             Role::Admin | Role::Member => None,
         };
-        let muted = heir.is_some_and(|(heir, _)| self.is_muted(asked.conversation, heir));
-        let changes = self.group_changes(asked.conversation);
-        if role == Role::Owner {
-            changes.owner = heir.map(|(heir, _)| heir);
-        }
-        if let Some((heir, since)) = heir {
-            changes.standings.insert(
-                heir,
-                Standing {
-                    role: Some(Role::Owner),
-                    since,
-                    muted,
-                },
-            );
-        }
-        let heir = heir.map(|(heir, _)| heir);
         Ok(self.let_out(asked, ChangeKind::Left, user, vec![user], heir))
     }
 
     fn plan_add(&mut self, asked: &Asked<'_>) -> Result<Plan, Refused> {
         let conversation = asked.conversation;
-        let by = check_manager(asked)?;
+        check_manager(asked)?;
         let names = command::users(asked.command.body).map_err(|_| Refused::Malformed)?;
         self.check_named(&names)?;
         let tenant = self.state.conversation(conversation).tenant;
@@ -273,31 +265,67 @@ impl Fold {
             .iter()
             .map(|name| self.state.intern_user(tenant, name))
             .collect();
+        let by = self.actor(asked);
         Ok(self.let_in(asked, by, users))
     }
 
     fn plan_remove(&mut self, asked: &Asked<'_>) -> Result<Plan, Refused> {
         let conversation = asked.conversation;
-        let by = check_manager(asked)?;
+        check_manager(asked)?;
         let names = command::users(asked.command.body).map_err(|_| Refused::Malformed)?;
         self.check_named(&names)?;
         let tenant = self.state.conversation(conversation).tenant;
         let mut seen = HashSet::with_capacity(names.len());
         let mut users = Vec::new();
+        let mut owner_goes = false;
         for name in names {
             let Some(user) = self.state.find_user(tenant, name) else {
                 continue;
             };
             match self.role(conversation, user) {
-                Some(Role::Owner) => return Err(Refused::NotAllowed),
-                Some(_) if seen.insert(user) => users.push(user),
+                Some(Role::Owner) if !asked.command.by_server => return Err(Refused::NotAllowed),
+                Some(role) if seen.insert(user) => {
+                    owner_goes |= role == Role::Owner;
+                    users.push(user);
+                }
                 _ => {}
             }
         }
         if users.is_empty() {
             return Ok(Plan::Unchanged { conversation });
         }
-        Ok(self.let_out(asked, ChangeKind::Removed, by, users, None))
+        let heir = if owner_goes {
+            self.inherit(conversation, &users)
+        } else {
+            None
+        };
+        let by = self.actor(asked);
+        Ok(self.let_out(asked, ChangeKind::Removed, by, users, heir))
+    }
+
+    /// The user that a change is by. Only once it will be made: a refusal leaves no name behind.
+    pub(super) fn actor(&mut self, asked: &Asked<'_>) -> u32 {
+        match asked.user {
+            Some(user) => user,
+            None => self.intern_actor(asked.conversation, asked.command),
+        }
+    }
+
+    /// Gives a group whose owner is among the leavers to who has been in for longest of the others.
+    fn inherit(&mut self, conversation: u32, leavers: &[u32]) -> Option<u32> {
+        let heir = self.longest_standing(conversation, leavers);
+        self.group_changes(conversation).owner = heir.map(|(heir, _)| heir);
+        let (heir, since) = heir?;
+        let muted = self.is_muted(conversation, heir);
+        self.group_changes(conversation).standings.insert(
+            heir,
+            Standing {
+                role: Some(Role::Owner),
+                since,
+                muted,
+            },
+        );
+        Some(heir)
     }
 
     /// Members from the next record on. Who enters an empty group owns it.
@@ -383,9 +411,9 @@ impl Fold {
         }))
     }
 
-    /// Who inherits a group when `leaver` goes: who has been in for longest, and of several the
+    /// Who inherits a group when `leavers` go: who has been in for longest, and of several the
     /// first by name. Returns the `since` too.
-    fn longest_standing(&self, conversation: u32, leaver: u32) -> Option<(u32, u64)> {
+    fn longest_standing(&self, conversation: u32, leavers: &[u32]) -> Option<(u32, u64)> {
         let changed = self.batch.overlay.groups.get(&conversation);
         let members = self.state.conversation(conversation).members.all().iter();
         let unchanged = members
@@ -398,7 +426,7 @@ impl Fold {
             .map(|(&user, standing)| (user, standing.since));
         unchanged
             .chain(changed)
-            .filter(|&(user, _)| user != leaver)
+            .filter(|(user, _)| !leavers.contains(user))
             .min_by_key(|&(user, since)| (since, self.state.user_name(user)))
     }
 
@@ -436,11 +464,12 @@ impl Fold {
     }
 }
 
-/// The asking user, if allowed to add and remove.
-pub(super) fn check_manager(asked: &Asked<'_>) -> Result<u32, Refused> {
-    match (asked.user, asked.role) {
-        (Some(user), Some(role)) if role.may_manage() => Ok(user),
-        (_, Some(_)) => Err(Refused::NotAllowed),
-        _ => Err(Refused::NotAMember),
+/// The asking user, if allowed to add and remove. The server acting itself may, as whoever it says.
+pub(super) fn check_manager(asked: &Asked<'_>) -> Result<(), Refused> {
+    match asked.role {
+        _ if asked.command.by_server => Ok(()),
+        Some(role) if role.may_manage() => Ok(()),
+        Some(_) => Err(Refused::NotAllowed),
+        None => Err(Refused::NotAMember),
     }
 }

@@ -27,14 +27,17 @@ impl Fold {
     /// The owner makes members admins, admins members, or one of them the owner; he stays as admin.
     pub(super) fn plan_role(&mut self, asked: &Asked<'_>) -> Result<Plan, Refused> {
         let conversation = asked.conversation;
-        let by = check_manager(asked)?;
-        if asked.role != Some(Role::Owner) {
+        check_manager(asked)?;
+        if asked.role != Some(Role::Owner) && !asked.command.by_server {
             return Err(Refused::NotAllowed);
         }
         let (names, role) = command::roles(asked.command.body).map_err(|_| Refused::Malformed)?;
         let role = Role::from_name(role).ok_or(Refused::Malformed)?;
         let users = self.members_named(asked, &names, |held| held != role)?;
-        if users.contains(&by) || (role == Role::Owner && users.len() > 1) {
+        // An owner is followed by another one, and by nobody else.
+        let owner = self.group_changes(conversation).owner;
+        let replaced = owner.is_some_and(|owner| users.contains(&owner));
+        if replaced || (role == Role::Owner && users.len() > 1) {
             return Err(Refused::NotAllowed);
         }
         if users.is_empty() {
@@ -46,9 +49,12 @@ impl Fold {
         let mut new_owner = None;
         if role == Role::Owner {
             new_owner = users.first().copied();
-            self.stand(conversation, by, Some(Role::Admin), None);
+            if let Some(owner) = owner {
+                self.stand(conversation, owner, Some(Role::Admin), None);
+            }
             self.group_changes(conversation).owner = new_owner;
         }
+        let by = self.actor(asked);
         let mut plan = self.event(asked, ChangeKind::Role, by, users, new_owner);
         if let Plan::Event(event) = &mut plan {
             event.role = Some(role);
@@ -59,12 +65,12 @@ impl Fold {
     /// Managers take the right to write from those below them, and give it back.
     pub(super) fn plan_mute(&mut self, asked: &Asked<'_>) -> Result<Plan, Refused> {
         let conversation = asked.conversation;
-        let by = check_manager(asked)?;
+        check_manager(asked)?;
         let muted = asked.command.kind == field::MUTE;
         let names = command::users(asked.command.body).map_err(|_| Refused::Malformed)?;
         let mut users = self.members_named(asked, &names, |_| true)?;
         for &user in &users {
-            if self.role(conversation, user) >= asked.role {
+            if self.role(conversation, user) >= asked.role && !asked.command.by_server {
                 return Err(Refused::NotAllowed);
             }
         }
@@ -80,12 +86,13 @@ impl Fold {
         } else {
             ChangeKind::Unmuted
         };
+        let by = self.actor(asked);
         Ok(self.event(asked, change, by, users, None))
     }
 
     pub(super) fn plan_settings(&mut self, asked: &Asked<'_>) -> Result<Plan, Refused> {
         let conversation = asked.conversation;
-        let by = check_manager(asked)?;
+        check_manager(asked)?;
         let (title, open) =
             command::settings(asked.command.body).map_err(|_| Refused::Malformed)?;
         let too_long = title.is_some_and(|t| t.len() > self.config.limits.title_bytes_max);
@@ -101,6 +108,7 @@ impl Fold {
             return Ok(Plan::Unchanged { conversation });
         }
         self.group_changes(conversation).settings = Some((title.clone(), open));
+        let by = self.actor(asked);
         let mut plan = self.event(asked, ChangeKind::Settings, by, Vec::new(), None);
         if let Plan::Event(event) = &mut plan {
             event.settings = Some((title, open));

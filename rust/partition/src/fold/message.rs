@@ -1,7 +1,7 @@
 //! Sends and cursors: who may, and into which conversation.
 
 use imfast_faults::{Fault, on};
-use imfast_wire::frames::id;
+use imfast_wire::frames::id::{self, EVERYBODY};
 
 use super::Fold;
 use super::plan::{CursorStep, Plan};
@@ -25,6 +25,8 @@ pub(super) struct Past {
     /// It may have been used and forgotten.
     pub(super) expired: bool,
 }
+/// The device whose cursor in everybody's conversation is what a user has read: none has this name.
+pub(crate) const READER: &str = "";
 
 impl Fold {
     pub(super) fn plan_send(
@@ -48,17 +50,30 @@ impl Fold {
                 if !send.peer.is_empty() {
                     self.check_peer(conversation, sender, send.peer)?;
                 }
-                (conversation, sender.ok_or(Refused::NotAMember)?)
+                let sender = match sender {
+                    Some(sender) => sender,
+                    None if command.by_server && past.expired => return Err(Refused::KeyExpired),
+                    None if command.by_server => self.intern_actor(conversation, command),
+                    None if command.conversation == EVERYBODY => return Err(Refused::NotAllowed),
+                    None => return Err(Refused::NotAMember),
+                };
+                (conversation, sender)
             }
             // No key is known of a conversation that there is not.
             None if past.expired => return Err(Refused::KeyExpired),
+            None if command.by_server && command.conversation == EVERYBODY => {
+                self.add_everybody(command)?
+            }
             None => self.add_direct(command, send.peer)?,
         };
         if let Some(first) = &past.first {
             return self.repeated(conversation, first, payload);
         }
         let refused = match self.stands(conversation, sender) {
+            _ if command.by_server => past.expired.then_some(Refused::KeyExpired),
+            None if command.conversation == EVERYBODY => Some(Refused::NotAllowed),
             None => Some(Refused::NotAMember),
+            Some(_) if id::is_broadcast(command.conversation) => Some(Refused::NotAllowed),
             Some(_) if past.expired => Some(Refused::KeyExpired),
             Some((_, true)) => Some(Refused::NotAllowed),
             Some(_) => self.over_group_rate(conversation).err(),
@@ -149,6 +164,30 @@ impl Fold {
         }))
     }
 
+    /// The user that the server acts as, who need not be in the conversation.
+    pub(super) fn intern_actor(&mut self, conversation: u32, command: &Command<'_>) -> u32 {
+        let tenant = self.state.conversation(conversation).tenant;
+        self.state.intern_user(tenant, command.user)
+    }
+
+    /// Adds everybody's conversation, which the first broadcast makes. Returns it and the sender.
+    fn add_everybody(&mut self, command: &Command<'_>) -> Result<(u32, u32), Refused> {
+        self.check_partition(command.tenant, command.conversation)?;
+        let tenant = self.state.intern_tenant(command.tenant);
+        let sender = self.state.intern_user(tenant, command.user);
+        let shape = Shape::Group {
+            title: "".into(),
+            open: false,
+            owner: None,
+            create: 0,
+        };
+        let entry = Conversation::new(tenant, shape);
+        Ok((
+            self.state.add_conversation(command.conversation, entry),
+            sender,
+        ))
+    }
+
     /// A send that names a peer must go to the two users' own conversation.
     fn check_peer(
         &self,
@@ -222,15 +261,23 @@ impl Fold {
             .state
             .find_conversation(tenant, command.conversation)
             .ok_or(Refused::NotAMember)?;
-        let user = self
-            .state
-            .find_user(tenant, command.user)
-            .ok_or(Refused::NotAMember)?;
-        if !self.was_in(conversation, user) {
+        let everybody = command.conversation == EVERYBODY;
+        let user = match self.state.find_user(tenant, command.user) {
+            Some(user) => user,
+            None if everybody => self.intern_actor(conversation, command),
+            None => return Err(Refused::NotAMember),
+        };
+        if !everybody && !self.was_in(conversation, user) {
             return Err(Refused::NotAMember);
         }
-        let reached = if is_ack {
-            self.acked(user, cursor.device, conversation)
+        // Nobody is a member of everybody's conversation: what a user read is a cursor there.
+        let device = match (is_ack, everybody) {
+            (true, _) => Some(cursor.device),
+            (false, true) => Some(READER),
+            (false, false) => None,
+        };
+        let reached = if let Some(device) = device {
+            self.acked(user, device, conversation)
         } else {
             let member = self.state.conversation(conversation).members.find(user);
             Some(member.map_or(0, |member| member.read))
@@ -239,7 +286,7 @@ impl Fold {
             return Ok(Plan::Settled(Outcome::Acked));
         }
         let record = self.push_record(conversation, kind::UNNUMBERED, command.message_id);
-        let device = is_ack.then(|| cursor.device.into());
+        let device = device.map(Into::into);
         Ok(Plan::Cursor {
             record,
             user,

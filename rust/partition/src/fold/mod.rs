@@ -23,7 +23,7 @@ use crate::state::{Mark, State};
 
 use finish::StagedRow;
 use imfast_faults::{Fault, on};
-pub(crate) use message::check_peer;
+pub(crate) use message::{READER, check_peer};
 use overlay::Overlay;
 use plan::Plan;
 use rate::GroupBuckets;

@@ -140,14 +140,16 @@ impl<O> Partition<O> {
             complete: true,
             through,
         };
-        let Some(user) = self.known_user(who) else {
-            return Ok(page);
-        };
+        let user = self.known_user(who);
         let mut runs = Vec::new();
-        if cursor.by_device {
-            self.runs_by_device(user, device, (cursor.position, now_ms), &mut runs)?;
-        } else {
-            self.runs(user, (cursor.position, now_ms), |_, _| Ok(0), &mut runs)?;
+        let at = (cursor.position, now_ms);
+        if !cursor.by_device {
+            if let Some(user) = user {
+                self.runs(user, at, |_, _| Ok(0), &mut runs)?;
+            }
+            self.run_of_all(who.tenant, at, |_, _| Ok(0), &mut runs)?;
+        } else if let Some(user) = user {
+            self.runs_by_device(who.tenant, user, device, at, &mut runs)?;
         }
         merge(runs, &mut page, max_rows.max(1), max_bytes)?;
         if !page.complete {
@@ -158,6 +160,7 @@ impl<O> Partition<O> {
 
     fn runs_by_device<'a>(
         &'a self,
+        tenant: &[u8],
         user: u32,
         name: &str,
         at: (u64, u64),
@@ -172,7 +175,34 @@ impl<O> Partition<O> {
             Some(acked) => Ok(acked),
             None => rows.first_after(first).map(|seq| seq - 1),
         };
-        self.runs(user, at, acked, runs)
+        self.runs(user, at, acked, runs)?;
+        self.run_of_all(tenant, at, acked, runs)
+    }
+
+    /// The same as `runs` of what was said to everybody.
+    fn run_of_all<'a>(
+        &'a self,
+        tenant: &[u8],
+        (position, now_ms): (u64, u64),
+        seen: impl Fn(u32, &Rows<'_>) -> io::Result<u64>,
+        runs: &mut Vec<Run<'a>>,
+    ) -> io::Result<()> {
+        let Some(index) = self.everybody(tenant) else {
+            return Ok(());
+        };
+        let rows = self.fold.state.rows(index, now_ms);
+        let next = rows.first_after(position)?.max(seen(index, &rows)? + 1);
+        let end = rows.conversation.head() + 1;
+        if next < end {
+            runs.push(Run {
+                rows,
+                next,
+                end,
+                read: VecDeque::new(),
+                at_once: 1,
+            });
+        }
+        Ok(())
     }
 
     /// Runs of rows, as they are shown at a time, after a position and after the number that `seen` gives. A conversation

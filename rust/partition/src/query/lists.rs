@@ -3,9 +3,12 @@
 use std::io;
 use std::sync::Arc;
 
+use imfast_wire::frames::id::EVERYBODY;
+
 use super::history::HistoryRow;
 use super::{View, Who};
 use crate::conversation::Shape;
+use crate::fold::READER;
 use crate::members::{Member, Role};
 use crate::outcome::Refused;
 use crate::partition::Partition;
@@ -83,9 +86,41 @@ impl<O> Partition<O> {
             items: Vec::new(),
             more: false,
         };
-        let Some(user) = self.known_user(who) else {
+        if after == EVERYBODY {
+            return Ok(page); // it is the last one
+        }
+        let state = &self.fold.state;
+        let user = self.known_user(who);
+        if let Some(user) = user {
+            self.own_conversations((user, device), after, limit, now_ms, &mut page)?;
+        }
+        let Some(index) = self.everybody(who.tenant).filter(|_| !page.more) else {
             return Ok(page);
         };
+        if page.items.len() >= limit.max(1) {
+            page.more = true;
+            return Ok(page);
+        }
+        let cursor = |device| user.and_then(|user| self.fold.acked(user, device, index));
+        let view = View {
+            index,
+            conversation: state.conversation(index),
+            member: Member::of_all(),
+        };
+        let [acked_seq, read_seq] = [device, READER].map(|name| cursor(name).unwrap_or(0));
+        page.items
+            .push(self.summary(&view, acked_seq, read_seq, now_ms)?);
+        Ok(page)
+    }
+
+    fn own_conversations(
+        &self,
+        (user, device): (u32, &str),
+        after: &str,
+        limit: usize,
+        now_ms: u64,
+        page: &mut ConversationsPage,
+    ) -> io::Result<()> {
         let state = &self.fold.state;
         let list = &state.user(user).conversations;
         let after = state.find_conversation(state.user_tenant(user), after);
@@ -107,20 +142,25 @@ impl<O> Partition<O> {
                 break;
             }
             let acked_seq = self.acked(user, device, index).unwrap_or(0);
-            page.items.push(self.summary(
-                &View {
-                    index,
-                    conversation,
-                    member,
-                },
-                acked_seq,
-                now_ms,
-            )?);
+            let (read_seq, _) = self.cursors_of(index, member);
+            let view = View {
+                index,
+                conversation,
+                member,
+            };
+            page.items
+                .push(self.summary(&view, acked_seq, read_seq, now_ms)?);
         }
-        Ok(page)
+        Ok(())
     }
 
-    fn summary(&self, view: &View<'_>, acked_seq: u64, now_ms: u64) -> io::Result<Summary> {
+    fn summary(
+        &self,
+        view: &View<'_>,
+        acked_seq: u64,
+        read_seq: u64,
+        now_ms: u64,
+    ) -> io::Result<Summary> {
         let state = &self.fold.state;
         let View {
             index,
@@ -150,7 +190,6 @@ impl<O> Partition<O> {
             });
             last.show(&rows)?;
         }
-        let (read_seq, _) = self.cursors_of(index, member);
         Ok(Summary {
             conversation: state.conversation_id(index).clone(),
             kind,

@@ -17,6 +17,8 @@ pub(crate) use shown::{Life, author};
 use core::fmt;
 use std::io;
 
+use imfast_wire::frames::id::EVERYBODY;
+
 use crate::conversation::Conversation;
 use crate::members::Member;
 use crate::outcome::Refused;
@@ -27,6 +29,8 @@ use crate::partition::Partition;
 pub struct Who<'a> {
     pub tenant: &'a [u8],
     pub user: &'a str,
+    /// The server asks itself: rights are not asked for.
+    pub by_server: bool,
 }
 
 /// Why a query has no answer.
@@ -80,14 +84,25 @@ impl<O> Partition<O> {
         self.fold.state.find_user(tenant, who.user)
     }
 
+    /// The conversation of everybody, if anything was said in it.
+    fn everybody(&self, tenant: &[u8]) -> Option<u32> {
+        let state = &self.fold.state;
+        state.find_conversation(state.find_tenant(tenant)?, EVERYBODY)
+    }
+
     pub(crate) fn view(&self, who: Who<'_>, conversation: &str) -> Result<View<'_>, Refused> {
         let state = &self.fold.state;
         let found = state.find_tenant(who.tenant).and_then(|tenant| {
             let index = state.find_conversation(tenant, conversation)?;
+            let open_to_all = who.by_server || conversation == EVERYBODY;
             let conversation = state.conversation(index);
-            let member = conversation
-                .members
-                .find(state.find_user(tenant, who.user)?)?;
+            let member = if open_to_all {
+                Member::of_all()
+            } else {
+                conversation
+                    .members
+                    .find(state.find_user(tenant, who.user)?)?
+            };
             Some(View {
                 index,
                 conversation,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use imfast_wire::frames::id;
+use imfast_wire::frames::id::{self, EVERYBODY};
 
 use super::Who;
 use crate::conversation::Shape;
@@ -25,6 +25,9 @@ impl<O> Partition<O> {
         let view = self.view(who, conversation)?;
         if !view.member.is_in() {
             return Err(Refused::NotAMember);
+        }
+        if id::is_broadcast(conversation) && !who.by_server {
+            return Err(Refused::NotAllowed);
         }
         Ok(EphemeralTarget {
             index: view.index,
@@ -68,10 +71,13 @@ impl<O> Partition<O> {
         }
     }
 
-    /// Groups that the user is in at the committed position.
+    /// Groups that the user is in at the committed position. Everybody's is among them where it
+    /// belongs to this partition, also before anything was said in it.
     pub fn groups_of(&self, who: Who<'_>) -> Vec<Arc<str>> {
+        let own = self.fold.check_partition(who.tenant, EVERYBODY).is_ok();
+        let everybody = own.then(|| Arc::from(EVERYBODY));
         let Some(user) = self.known_user(who) else {
-            return Vec::new();
+            return everybody.into_iter().collect();
         };
         let state = &self.fold.state;
         let list = state.user(user).conversations.iter();
@@ -81,6 +87,7 @@ impl<O> Partition<O> {
                 && entry.members.find(user).is_some_and(Member::is_in)
         })
         .map(|&index| state.conversation_id(index).clone())
+        .chain(everybody)
         .collect()
     }
 }

@@ -68,6 +68,15 @@ pub fn create(user: &str, key: &str, title: &str, members: &[&str], open: bool) 
     })
 }
 
+/// A create with an id of its own.
+pub fn create_as(user: &str, key: &str, conversation: &str, members: &[&str]) -> Vec<u8> {
+    command(user, key, conversation, 9, |out| {
+        for member in members {
+            put_message(out, 2, member.as_bytes());
+        }
+    })
+}
+
 pub fn join(user: &str, key: &str, conversation: &str) -> Vec<u8> {
     command(user, key, conversation, 10, |_| {})
 }

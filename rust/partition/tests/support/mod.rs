@@ -28,6 +28,7 @@ pub fn who(user: &str) -> Who<'_> {
     Who {
         tenant: TENANT,
         user,
+        by_server: false,
     }
 }
 

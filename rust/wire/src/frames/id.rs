@@ -96,6 +96,19 @@ pub fn group_conversation(tenant: impl AsRef<[u8]>, creator: &str, key: &str) ->
     )
 }
 
+/// The conversation of everybody in a tenant, in which the server alone speaks.
+pub const EVERYBODY: &str = "b.all";
+
+/// Whether only the server speaks in a conversation, whoever is in it.
+pub fn is_broadcast(conversation: &str) -> bool {
+    conversation.starts_with("b.")
+}
+
+/// The id of a list of users that the server speaks to, made with `key`.
+pub fn list_conversation(tenant: impl AsRef<[u8]>, key: &str) -> String {
+    hashed("b.", &[b"list", tenant.as_ref(), key.as_bytes()])
+}
+
 /// `prefix` and the first 16 bytes of the SHA-256 of the parts, with a 0 between each two.
 fn hashed(prefix: &str, parts: &[&[u8]]) -> String {
     let mut hash = Sha256::new();
