@@ -87,6 +87,8 @@ class Code(IntEnum):
     #: Drain or restart; follows `goaway`.
     HEARTBEAT_TIMEOUT = 5007
     #: Neither a frame nor a pong within the heartbeat's limit.
+    DISCONNECTED = 5008
+    #: An administrator ended the session. Its token still holds.
 
 
 class Close(IntEnum):
@@ -379,6 +381,13 @@ CODES: Final[Mapping[Code, CodeInfo]] = MappingProxyType(
             retryable=True,
             close=Close.HEARTBEAT_TIMEOUT,
             http=408,
+        ),
+        Code.DISCONNECTED: CodeInfo(
+            name="disconnected",
+            message="The session was ended; connect again.",
+            retryable=True,
+            close=Close.RECONNECT,
+            http=503,
         ),
     }
 )

@@ -31,6 +31,7 @@ impl Engine {
         let who = Who {
             tenant: query.tenant.as_bytes(),
             user: &query.user,
+            by_server: query.by_server,
         };
         match &query.kind {
             QueryKind::CatchUp {

@@ -30,6 +30,8 @@ pub struct Identity {
     pub user: String,
     /// Milliseconds since 1970; 0: never.
     pub expires_at_ms: u64,
+    /// Names the token or what else proved it; 0: nothing that could be called back.
+    pub credential: u64,
 }
 
 impl Engine {
@@ -64,11 +66,8 @@ impl Engine {
         let carried = connection.layer.is_some();
         connection.user = user;
         connection.expires_s = (identity.expires_at_ms / 1000) as u32;
-        let session = format!(
-            "{server}-{}-{:x}",
-            self.config.incarnation,
-            handle.to_bits()
-        );
+        connection.credential = identity.credential;
+        let session = self.session_name(handle);
         let frame = ServerFrame {
             id: held.frame,
             body: ServerBody::Connected {
@@ -160,7 +159,12 @@ impl Engine {
             rows,
             bytes,
         };
-        let query = Query { tenant, user, kind };
+        let query = Query {
+            tenant,
+            user,
+            by_server: false,
+            kind,
+        };
         self.ask(partition, &query, Waiter::CatchUp { handle, partition });
     }
 

@@ -84,6 +84,7 @@ impl Engine {
         let who = Who {
             tenant: tenant.as_bytes(),
             user,
+            by_server: false,
         };
         let Some(Some(owned)) = self.owned.get(known.partition as usize) else {
             return false;

@@ -11,6 +11,8 @@ pub(crate) struct Actor<'a> {
     pub user: &'a str,
     pub key: &'a [u8],
     pub conversation: &'a str,
+    /// The server acts itself: rights are not asked for.
+    pub by_server: bool,
 }
 
 impl Actor<'_> {
@@ -19,6 +21,7 @@ impl Actor<'_> {
         put_bytes(out, 2, self.user.as_bytes());
         put_bytes(out, 3, self.key);
         put_bytes(out, 4, self.conversation.as_bytes());
+        put_number(out, 6, u64::from(self.by_server));
     }
 
     /// A message. `peer` is the other user of a direct conversation where the client named it.

@@ -74,6 +74,8 @@ pub(crate) struct Connection {
     pub seated_ms: u64,
     /// When the token expires, in seconds since 1970; 0 without one.
     pub expires_s: u32,
+    /// Names the token that it stands on, so that it ends with it; 0: none does.
+    pub credential: u64,
     pub queue: Option<Box<SendQueue>>,
     /// Bytes of an incomplete frame, or of frames held back.
     pub unparsed: Vec<u8>,
@@ -138,6 +140,8 @@ pub(crate) enum HeldRequest {
     },
     /// A ticket is made.
     Ticket,
+    /// What Python answers by itself.
+    Control,
     Command {
         partition: u16,
         command: Vec<u8>,
@@ -195,6 +199,7 @@ impl Connection {
             asked: Bucket::default(),
             seated_ms: 0,
             expires_s: 0,
+            credential: 0,
             queue: None,
             unparsed: Vec::new(),
             subscriptions: Vec::new(),

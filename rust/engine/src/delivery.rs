@@ -193,7 +193,7 @@ impl Engine {
     }
 
     /// Slots of a user's connections here.
-    fn sessions_of(&mut self, tenant: &str, user: &str) -> Vec<u32> {
+    pub(crate) fn sessions_of(&mut self, tenant: &str, user: &str) -> Vec<u32> {
         self.find_user(tenant, user)
             .and_then(|index| self.users.get(index))
             .map(|user| user.sessions.clone())

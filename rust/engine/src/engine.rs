@@ -5,10 +5,11 @@
 //! was committed, and [`Engine::flush`] (fan-out slices and writes). Nothing in it waits.
 
 use crate::accept::Listener;
+use crate::act::Acted;
 use crate::arrivals::Arrival;
 use crate::burst::Burst;
 use crate::config::EngineConfig;
-use crate::connection::NONE;
+use crate::connection::{Gather, NONE};
 use crate::crash::{self, Event};
 use crate::ephemeral::Collapse;
 use crate::expiries::Expiries;
@@ -26,6 +27,7 @@ use crate::stats;
 use crate::system::{Clock, Completions, Ready, Source, System};
 use crate::timers::Pace;
 use crate::users::Users;
+use hashbrown::HashMap;
 use imfast_log::Completion;
 use imfast_routes::{METRICS_MAX, RouteTable};
 use imfast_session::Policy;
@@ -56,6 +58,8 @@ pub struct Work {
     pub requests: bool,
     /// Addresses of new connections wait for a verdict.
     pub arrivals: bool,
+    /// Acts have their answers.
+    pub acted: bool,
     /// Faults that were survived wait to be told.
     pub faults: bool,
 }
@@ -80,6 +84,10 @@ pub struct Engine {
     /// Counts the routes set; orders them against the pages of catch-ups.
     pub(crate) route_clock: u64,
     pub(crate) requests: VecDeque<Request>,
+    /// Acts begun, their answers, and those that wait for several partitions.
+    pub(crate) acts: u64,
+    pub(crate) acted: Vec<Acted>,
+    pub(crate) act_gathers: HashMap<u64, Gather>,
     pub(crate) policy: Policy,
     pub(crate) completions: Completions,
     pub(crate) completed: Vec<Completion>,
@@ -187,6 +195,9 @@ impl Engine {
             watermarks: vec![0; partitions],
             route_clock: 0,
             requests: VecDeque::new(),
+            acts: 0,
+            acted: Vec::new(),
+            act_gathers: HashMap::new(),
             policy,
             completions,
             completed: Vec::new(),
@@ -277,6 +288,7 @@ impl Engine {
             batches: self.owned.iter().flatten().any(|owned| owned.wants_batch()),
             requests: !self.requests.is_empty(),
             arrivals: !self.arrivals.is_empty(),
+            acted: !self.acted.is_empty(),
             faults: self.faults.waiting(self.now_ms),
         }
     }
@@ -320,7 +332,7 @@ impl Engine {
         self.io.flush_dirty();
         self.io.delivered(0);
         let work = self.work();
-        more |= work.batches || work.requests || work.arrivals;
+        more |= work.batches || work.requests || work.arrivals || work.acted;
         // A page that the socket took whole: no event tells that the next one may follow.
         more |= self.io.has_drained();
         if more {

@@ -28,6 +28,7 @@ impl Engine {
         let who = Who {
             tenant: message.tenant,
             user: message.user,
+            by_server: false,
         };
         let found = if message.peer.is_empty() {
             owned

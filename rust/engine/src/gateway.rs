@@ -97,6 +97,7 @@ impl Engine {
             user,
             key,
             conversation,
+            by_server: false,
         }
         .send(peer, send);
         let waiter = self.client_waiter(handle, frame);
@@ -181,7 +182,8 @@ impl Engine {
             | HeldRequest::Admission(_)
             | HeldRequest::Request(_)
             | HeldRequest::Events { .. }
-            | HeldRequest::Ticket => {}
+            | HeldRequest::Ticket
+            | HeldRequest::Control => {}
         }
         self.resume(handle);
     }
@@ -198,7 +200,8 @@ impl Engine {
         let Some(Held { frame, request }) = self.take_held(handle) else {
             return;
         };
-        if let HeldRequest::Request(_) | HeldRequest::Events { .. } = request {
+        if let HeldRequest::Request(_) | HeldRequest::Events { .. } | HeldRequest::Control = request
+        {
             return self.request_refused(handle, frame, code, message, retry_after_ms);
         }
         // A refused connect is told even without an id: the connection ends with it.
@@ -221,12 +224,13 @@ impl Engine {
     }
 
     /// A refreshed token was accepted.
-    pub fn refreshed(&mut self, handle: Handle, expires_at_ms: u64) {
+    pub fn refreshed(&mut self, handle: Handle, expires_at_ms: u64, credential: u64) {
         let Some(Held { frame, .. }) = self.take_held(handle) else {
             return;
         };
         if let Some(connection) = self.io.connections.resolve_mut(handle) {
             connection.expires_s = (expires_at_ms / 1000) as u32;
+            connection.credential = credential;
             self.expire_at(handle, expires_at_ms);
             let body = ServerBody::Refreshed { expires_at_ms };
             if frame != 0 {
@@ -278,6 +282,8 @@ impl Engine {
             Waiter::Gather { handle, frame } => self.gathered(handle, frame, body),
             Waiter::Seat { handle } => self.seat_answered(handle, &body),
             Waiter::Nobody => {}
+            Waiter::Act { number } => self.acted_with(number, &body),
+            Waiter::ActPart { number } => self.acted_in_part(number, &body),
             // The owner could not serve a page: try again with the next timer.
             Waiter::CatchUp { handle, partition } => self.page_failed(handle, partition),
         }
@@ -316,22 +322,8 @@ impl Engine {
         let Some(at) = rare.gathers.iter().position(|g| g.frame == frame) else {
             return;
         };
-        let gather = &mut rare.gathers[at];
-        let failed = matches!(body, ServerBody::Error { .. });
-        if !failed {
-            let mut part = Vec::new();
-            proto::encode_server(
-                &ServerFrame {
-                    id: 0,
-                    body: body.clone(),
-                },
-                &mut part,
-            );
-            gather.parts.push(part);
-            gather.missing -= 1;
-            if gather.missing > 0 {
-                return;
-            }
+        if !rare.gathers[at].add(&body) {
+            return;
         }
         let gather = rare.gathers.swap_remove(at);
         let waiter = Waiter::Client {
@@ -339,12 +331,37 @@ impl Engine {
             frame,
             counted: true,
         };
-        if failed {
+        if matches!(body, ServerBody::Error { .. }) {
             return self.answered(waiter, body);
         }
+        gather.together(|body| self.answered(waiter, body));
+    }
+}
+
+impl Gather {
+    /// Takes one partition's answer; returns whether nothing more is waited for.
+    pub(crate) fn add(&mut self, body: &ServerBody<'_>) -> bool {
+        if matches!(body, ServerBody::Error { .. }) {
+            return true;
+        }
+        let mut part = Vec::new();
+        proto::encode_server(
+            &ServerFrame {
+                id: 0,
+                body: body.clone(),
+            },
+            &mut part,
+        );
+        self.parts.push(part);
+        self.missing -= 1;
+        self.missing == 0
+    }
+
+    /// The page that all parts make.
+    pub(crate) fn together(&self, answer: impl FnOnce(ServerBody<'_>)) {
         let mut items: Vec<Summary<'_>> = Vec::new();
         let mut more = false;
-        for part in &gather.parts {
+        for part in &self.parts {
             if let Ok(ServerFrame {
                 body:
                     ServerBody::Conversations {
@@ -357,20 +374,17 @@ impl Engine {
                 more |= m;
                 items.extend(
                     list.iter()
-                        .filter(|s| *s.conversation > *gather.after)
+                        .filter(|s| *s.conversation > *self.after)
                         .cloned(),
                 );
             }
         }
         items.sort_unstable_by(|a, b| a.conversation.cmp(&b.conversation));
-        more |= items.len() > gather.limit as usize;
-        items.truncate(gather.limit as usize);
-        self.answered(
-            waiter,
-            ServerBody::Conversations {
-                items: List::Borrowed(&items),
-                more,
-            },
-        );
+        more |= items.len() > self.limit as usize;
+        items.truncate(self.limit as usize);
+        answer(ServerBody::Conversations {
+            items: List::Borrowed(&items),
+            more,
+        });
     }
 }

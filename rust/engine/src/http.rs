@@ -13,12 +13,13 @@ use crate::requests::{ControlVerb, Lone};
 use crate::slab::Handle;
 use crate::system::socket;
 use crate::users::scoped;
-use imfast_session::{Asked, Encoding, What, write_json_answer};
+use imfast_session::{Asked, Control, Encoding, What, write_json_answer, write_plain_answer};
 use imfast_wire::frames::client::{ClientFrame, Group, Verb};
 use imfast_wire::frames::codes::{self, Code};
 use imfast_wire::frames::limits::HTTP_REQUEST_MS;
 use imfast_wire::frames::server::{ServerBody, ServerFrame};
 use imfast_wire::frames::{id, json};
+use imfast_wire::http::Answer;
 use std::borrow::Cow;
 
 /// Seconds in which a request has to be complete once it began.
@@ -43,6 +44,7 @@ impl Engine {
             What::Events { sync, ticket } => {
                 return self.events_asked(handle, frame, asked, sync, ticket);
             }
+            What::Control(control) => return self.control_asked(handle, frame, asked, control),
         };
         let certified = connection.client_certificate().is_some();
         if asked.token.is_empty() && !certified {
@@ -115,6 +117,55 @@ impl Engine {
         self.identify(handle, frame, HeldRequest::Events { sync }, verb);
     }
 
+    fn control_asked(
+        &mut self,
+        handle: Handle,
+        frame: u64,
+        asked: &Asked<'_>,
+        control: &Control<'_>,
+    ) {
+        if let Err(retry_after_ms) = self.admit_request(handle) {
+            self.rate_limited(handle, frame, retry_after_ms);
+            return;
+        }
+        let verb = ControlVerb::Control {
+            method: control.method.to_owned(),
+            path: control.path.to_owned(),
+            host: control.host.to_owned(),
+            origin: control.origin.to_owned(),
+            token: asked.token.to_owned(),
+            key: asked.key.to_owned(),
+            body: asked.body.to_owned(),
+        };
+        self.identify(handle, frame, HeldRequest::Control, verb);
+    }
+
+    /// Python answers a request itself. `known`: whoever asked has shown a key, and may keep the
+    /// connection as a client that has a token does.
+    pub fn respond(&mut self, handle: Handle, answer: &Answer<'_>, known: bool) {
+        let Some(held) = self.take_held(handle) else {
+            return;
+        };
+        let mut output = std::mem::take(&mut self.output);
+        output.clear();
+        write_plain_answer(held.frame, answer, &self.policy.site, &mut output);
+        self.io.push_bytes(handle.slot, &output);
+        self.output = output;
+        let Some(connection) = self.io.connections.resolve_mut(handle) else {
+            return;
+        };
+        if connection.phase == Phase::Connecting {
+            if known {
+                connection.phase = Phase::Connected;
+                self.rearm(handle.slot);
+            } else {
+                connection.phase = Phase::Stranger;
+                self.now_a_stranger(handle);
+            }
+        }
+        self.resume(handle);
+    }
+
     /// A connection becomes a stream of events; its session begins next.
     pub(crate) fn begin_stream(&mut self, handle: Handle, frame: u64) {
         self.forget_user(handle);
@@ -173,6 +224,7 @@ impl Engine {
             connection.phase = Phase::Connected;
             connection.user = user;
             connection.expires_s = (identity.expires_at_ms / 1000) as u32;
+            connection.credential = identity.credential;
             let rare = connection.rare.get_or_insert_default();
             rare.credential.clone_from(&request.token);
         }
@@ -228,6 +280,7 @@ impl Engine {
                 user,
                 tenant,
                 expires_at_ms: connection.map_or(0, |c| u64::from(c.expires_s) * 1000),
+                credential: connection.map_or(0, |c| c.credential),
             };
             self.hold(handle, frame, HeldRequest::Ticket, verb);
             return;

@@ -2,6 +2,7 @@
 //! one descriptor that an event loop watches. Knows nothing of Python.
 
 mod accept;
+mod act;
 mod answers;
 mod archiving;
 mod arrivals;
@@ -47,6 +48,7 @@ mod run;
 mod sealing;
 mod seats;
 mod send_queue;
+mod sessions;
 #[cfg(feature = "simulation")]
 mod simulation;
 mod slab;
@@ -60,6 +62,7 @@ mod verbs;
 mod wheel;
 
 pub use accept::Speaks;
+pub use act::{Act, Acted};
 pub use arrivals::Network;
 pub use attach::Identity;
 pub use config::{Coalesce, EngineConfig, Rates};
@@ -82,6 +85,7 @@ pub use recovery::{OpenError, OpenedPartition, Restored};
 pub use requests::{ControlVerb, Request};
 pub use reshard::{ReshardLayout, Resharded, reshard};
 pub use seats::DevicePolicy;
+pub use sessions::SessionInfo;
 pub use slab::Handle;
 #[cfg(feature = "simulation")]
 pub use system::{LinkEnds, Port, World};

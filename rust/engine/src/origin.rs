@@ -26,6 +26,14 @@ pub(crate) enum Waiter {
         handle: Handle,
         frame: u64,
     },
+    /// What Python does for somebody without a connection.
+    Act {
+        number: u64,
+    },
+    /// Such an act that every partition answers a part of.
+    ActPart {
+        number: u64,
+    },
 }
 
 /// Somebody on this node who waits for an answer.

@@ -8,6 +8,8 @@ use imfast_wire::protobuf::{Malformed, Reader, put_bytes, put_message, put_numbe
 pub(crate) struct Query {
     pub tenant: String,
     pub user: String,
+    /// The server asks itself: rights are not asked for.
+    pub by_server: bool,
     pub kind: QueryKind,
 }
 
@@ -83,6 +85,7 @@ impl Query {
                 (4, device.as_str(), "", u64::from(*bytes), 0, *rows)
             }
         };
+        put_number(out, 10, u64::from(self.by_server));
         put_number(out, 3, kind);
         put_bytes(out, 4, text.as_bytes());
         put_bytes(out, 5, other.as_bytes());
@@ -95,6 +98,7 @@ impl Query {
         let (mut tenant, mut user, mut text, mut other) = ("", "", "", "");
         let (mut kind, mut a, mut b, mut limit) = (0, 0, 0, 0);
         let mut from: &[u8] = &[];
+        let mut by_server = false;
         let mut reader = Reader::new(bytes);
         while let Some((number, value)) = reader.field()? {
             match number {
@@ -107,6 +111,7 @@ impl Query {
                 7 => b = value.number(),
                 8 => limit = value.number() as u32,
                 9 => from = value.bytes(),
+                10 => by_server = value.number() != 0,
                 _ => {}
             }
         }
@@ -143,6 +148,7 @@ impl Query {
         Ok(Self {
             tenant: tenant.to_owned(),
             user: user.to_owned(),
+            by_server,
             kind,
         })
     }
@@ -287,6 +293,7 @@ mod tests {
             let query = Query {
                 tenant: "default".into(),
                 user: "alice".into(),
+                by_server: true,
                 kind,
             };
             let mut bytes = Vec::new();
@@ -301,6 +308,7 @@ mod tests {
             let query = Query {
                 tenant: "default".into(),
                 user: "alice".into(),
+                by_server: false,
                 kind: QueryKind::History {
                     conversation: "g.a".into(),
                     before,

@@ -38,6 +38,8 @@ pub enum ControlVerb {
         tenant: String,
         /// When the token ends that asks for it, in milliseconds since 1970.
         expires_at_ms: u64,
+        /// What names that token.
+        credential: u64,
     },
     Refresh {
         token: String,
@@ -50,6 +52,17 @@ pub enum ControlVerb {
         user: String,
         conversation: String,
         users: usize,
+    },
+    /// A request over HTTP that Python answers.
+    Control {
+        method: String,
+        path: String,
+        host: String,
+        origin: String,
+        token: String,
+        /// The idempotency key.
+        key: String,
+        body: Vec<u8>,
     },
     /// history, conversations, members.
     Query {

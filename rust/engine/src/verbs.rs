@@ -185,6 +185,7 @@ impl Engine {
             user: &user,
             key: &[],
             conversation,
+            by_server: false,
         };
         let command = command(&actor, device);
         let partition = id::partition_of(&tenant, conversation, self.partitions());
@@ -220,6 +221,7 @@ impl Engine {
             user: &user,
             key,
             conversation,
+            by_server: false,
         });
         let waiter = self.client_waiter(handle, frame);
         self.submit(partition, command, waiter);
@@ -227,7 +229,7 @@ impl Engine {
     }
 
     fn group(&mut self, handle: Handle, frame: u64, group: &Group<'_>) -> Flow {
-        let (action, given, users): (_, &str, &[_]) = match group {
+        let (action, users) = match group {
             Group::Members {
                 conversation,
                 after,
@@ -242,15 +244,51 @@ impl Engine {
                 };
                 return self.hold_query(handle, frame, "members", conversation, kind);
             }
-            Group::Create { key, members, .. } => ("create", key, members),
-            Group::Join { key, .. } => ("join", key, &[]),
-            Group::Leave { key, .. } => ("leave", key, &[]),
-            Group::Add { key, users, .. } => ("add", key, users),
-            Group::Remove { key, users, .. } => ("remove", key, users),
-            Group::Role { key, users, .. } => ("role", key, users),
-            Group::Mute { key, users, .. } => ("mute", key, users),
-            Group::Unmute { key, users, .. } => ("unmute", key, users),
-            Group::Settings { key, .. } => ("settings", key, &[]),
+            Group::Create { members, .. } => ("create", members.len()),
+            Group::Join { .. } => ("join", 0),
+            Group::Leave { .. } => ("leave", 0),
+            Group::Add { users, .. } => ("add", users.len()),
+            Group::Remove { users, .. } => ("remove", users.len()),
+            Group::Role { users, .. } => ("role", users.len()),
+            Group::Mute { users, .. } => ("mute", users.len()),
+            Group::Unmute { users, .. } => ("unmute", users.len()),
+            Group::Settings { .. } => ("settings", 0),
+        };
+        let (tenant, user) = self.identity(handle.slot);
+        let (partition, command, conversation) = self.group_command(&tenant, &user, false, group);
+        let verb = ControlVerb::Group {
+            action,
+            user,
+            conversation,
+            users,
+        };
+        self.hold(
+            handle,
+            frame,
+            HeldRequest::Command { partition, command },
+            verb,
+        )
+    }
+
+    /// The command of a change of a group: its partition, its bytes, and the group's id.
+    pub(crate) fn group_command(
+        &mut self,
+        tenant: &str,
+        user: &str,
+        by_server: bool,
+        group: &Group<'_>,
+    ) -> (u16, Vec<u8>, String) {
+        let given: &str = match group {
+            Group::Create { key, .. }
+            | Group::Join { key, .. }
+            | Group::Leave { key, .. }
+            | Group::Add { key, .. }
+            | Group::Remove { key, .. }
+            | Group::Role { key, .. }
+            | Group::Mute { key, .. }
+            | Group::Unmute { key, .. }
+            | Group::Settings { key, .. } => key,
+            Group::Members { .. } => "",
         };
         let made;
         let key = if given.is_empty() {
@@ -259,9 +297,9 @@ impl Engine {
         } else {
             given
         };
-        let (tenant, user) = self.identity(handle.slot);
         let conversation = match group {
-            Group::Create { .. } => id::group_conversation(&tenant, &user, key),
+            Group::Create { .. } if by_server => id::list_conversation(tenant, key),
+            Group::Create { .. } => id::group_conversation(tenant, user, key),
             Group::Members { conversation, .. }
             | Group::Join { conversation, .. }
             | Group::Leave { conversation, .. }
@@ -273,37 +311,32 @@ impl Engine {
             | Group::Settings { conversation, .. } => conversation.clone().into_owned(),
         };
         let actor = Actor {
-            tenant: &tenant,
-            user: &user,
+            tenant,
+            user,
             key: key.as_bytes(),
             conversation: &conversation,
+            by_server,
         };
         let command = match group {
-            Group::Create { title, open, .. } => actor.create(title, users, *open),
+            Group::Create {
+                title,
+                members,
+                open,
+                ..
+            } => actor.create(title, members, *open),
             Group::Join { .. } => actor.join(),
             Group::Leave { .. } => actor.leave(),
-            Group::Add { .. } => actor.add(users),
-            Group::Remove { .. } => actor.remove(users),
-            Group::Role { role, .. } => actor.role(users, role),
-            Group::Mute { .. } => actor.mute(users),
-            Group::Unmute { .. } => actor.unmute(users),
+            Group::Add { users, .. } => actor.add(users),
+            Group::Remove { users, .. } => actor.remove(users),
+            Group::Role { users, role, .. } => actor.role(users, role),
+            Group::Mute { users, .. } => actor.mute(users),
+            Group::Unmute { users, .. } => actor.unmute(users),
             Group::Settings { title, open, .. } => actor.settings(title.as_deref(), *open),
-            // A question, answered above.
-            Group::Members { .. } => return Flow::Next,
+            // A question: no command at all.
+            Group::Members { .. } => Vec::new(),
         };
-        let partition = id::partition_of(&tenant, &conversation, self.partitions());
-        let verb = ControlVerb::Group {
-            action,
-            user,
-            conversation,
-            users: users.len(),
-        };
-        self.hold(
-            handle,
-            frame,
-            HeldRequest::Command { partition, command },
-            verb,
-        )
+        let partition = id::partition_of(tenant, &conversation, self.partitions());
+        (partition, command, conversation)
     }
 
     fn hold_query(
@@ -323,6 +356,7 @@ impl Engine {
         let query = Query {
             tenant,
             user: user.clone(),
+            by_server: false,
             kind,
         };
         let verb = ControlVerb::Query {

@@ -27,7 +27,7 @@ fn to_all(key: &str, text: &str) -> Vec<u8> {
 fn missed(owner: &Owner, user: &str, device: &str, from: CatchUpFrom) -> Vec<String> {
     let page = owner
         .partition
-        .catch_up(who(user), device, from, ALL, ALL)
+        .catch_up(who(user), device, from, ALL, ALL, 0)
         .expect("memory");
     assert!(page.complete);
     page.rows.iter().map(|row| text_of(&row.row)).collect()
@@ -51,7 +51,7 @@ fn a_broadcast_is_one_row_that_everybody_catches_up_with_and_can_read() {
         assert_eq!(owner.seen_seqs(user, EVERYBODY), [1, 2]);
         let page = owner
             .partition
-            .conversations(who(user), "d", "", ALL)
+            .conversations(who(user), "d", "", ALL, 0)
             .expect("memory");
         let last = page.items.last().expect("everybody's is listed");
         assert_eq!((&*last.conversation, last.seq), (EVERYBODY, 2));
@@ -86,7 +86,7 @@ fn what_was_said_to_all_is_acknowledged_and_read_like_anything_else() {
     let owner = owner.reopened().expect("the log can be read");
     let page = owner
         .partition
-        .conversations(who("alice"), "web", "", ALL)
+        .conversations(who("alice"), "web", "", ALL, 0)
         .expect("memory");
     let [all] = &page.items[..] else {
         panic!("one conversation")
@@ -157,7 +157,7 @@ fn the_server_speaks_in_and_changes_a_group_that_it_is_not_in() {
     assert!(of("alice").is_none() && of("system").is_none() && of("dan").is_some());
     let page = owner
         .partition
-        .history(server, &team, Window::Latest, ALL, ALL)
+        .history(server, &team, Window::Latest, ALL, ALL, 0)
         .expect("memory");
     assert_eq!(page.rows.len(), 4);
     assert_eq!(text_of(&page.rows[1].row), "system: hi");

@@ -9,7 +9,7 @@ use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::engine::{DataDamagedError, DataFormatError, open_error};
+use crate::errors::{DataDamagedError, DataFormatError, open_error};
 
 /// What `verify_log` found.
 #[pyclass(frozen, get_all)]

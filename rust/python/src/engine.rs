@@ -1,5 +1,6 @@
 //! The engine as the worker's event loop drives it.
 
+use crate::errors::{code_of, open_error, os_error};
 #[cfg(not(feature = "simulation"))]
 use crate::options::Options;
 use crate::records::Records;
@@ -7,31 +8,17 @@ use crate::requests::Request;
 #[cfg(not(feature = "simulation"))]
 use crate::routes;
 use crate::tls::TlsCredentials;
-use imfast_engine::{ArchivedKey, Handle, Identity, OpenError};
+use imfast_engine::{Act, ArchivedKey, Handle, Identity};
 #[cfg(not(feature = "simulation"))]
 use imfast_engine::{Speaks, System};
-use imfast_wire::frames::codes;
-use pyo3::create_exception;
-use pyo3::exceptions::{PyBufferError, PyOSError, PyRuntimeError, PyValueError};
+use imfast_wire::http::Answer;
+use pyo3::exceptions::{PyBufferError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use std::path::PathBuf;
 #[cfg(not(feature = "simulation"))]
 use std::sync::Arc;
 use std::time::Instant;
-
-create_exception!(
-    _engine,
-    DataDamagedError,
-    PyRuntimeError,
-    "A log is damaged; the text has file, offset and cure."
-);
-create_exception!(
-    _engine,
-    DataFormatError,
-    PyRuntimeError,
-    "A log is of a newer version or another layout."
-);
 
 /// `poll` found appends that ended.
 const COMPLETIONS: u8 = 1;
@@ -45,6 +32,8 @@ const ARRIVALS: u8 = 8;
 const FAULTS: u8 = 16;
 /// Lengths of ticks wait to be counted.
 const LENGTHS: u8 = 32;
+/// Acts have their answers.
+const ACTED: u8 = 64;
 /// So many of them are counted at a time, and none is kept beyond.
 const LENGTHS_MAX: usize = 512;
 
@@ -117,17 +106,6 @@ impl Engine {
 /// Position, message id, heads, keys, and the last archived position.
 type Restored<'py> = (u64, u64, Bound<'py, PyBytes>, Bound<'py, PyBytes>, u64);
 
-pub(crate) fn open_error(error: &OpenError) -> PyErr {
-    let text = error.to_string();
-    if error.is_damage() {
-        DataDamagedError::new_err(text)
-    } else if error.is_foreign() {
-        DataFormatError::new_err(text)
-    } else {
-        PyOSError::new_err(text)
-    }
-}
-
 /// An array of `count` u64, as Cython reads it.
 fn u64_bytes(
     py: Python<'_>,
@@ -140,10 +118,6 @@ fn u64_bytes(
         }
         Ok(())
     })
-}
-
-fn os_error(errno: rustix::io::Errno) -> PyErr {
-    PyOSError::new_err((errno.raw_os_error(), errno.to_string()))
 }
 
 #[pymethods]
@@ -214,7 +188,7 @@ impl Engine {
 
     /// Takes all that is ready, without waiting. Returns a mask of what there is to do: 1 appends
     /// ended, 2 batches can begin, 4 requests wait, 8 arrivals wait, 16 faults are to be told, 32 lengths of
-    /// ticks are to be counted.
+    /// ticks are to be counted, 64 acts have answers.
     pub(crate) fn poll(&mut self) -> PyResult<u8> {
         let work = self.inner.poll().map_err(os_error)?;
         let bit = |set: bool, bit: u8| if set { bit } else { 0 };
@@ -223,6 +197,7 @@ impl Engine {
             | bit(work.requests, REQUESTS)
             | bit(work.arrivals, ARRIVALS)
             | bit(work.faults, FAULTS)
+            | bit(work.acted, ACTED)
             | bit(self.tick_ns.len() == LENGTHS_MAX, LENGTHS))
     }
 
@@ -264,30 +239,119 @@ impl Engine {
         message: &str,
         retry_after_ms: u64,
     ) -> PyResult<()> {
-        let code = codes::ALL
-            .iter()
-            .find(|entry| entry.number == code)
-            .ok_or_else(|| PyValueError::new_err(format!("no such code: {code}")))?;
+        let code = code_of(code)?;
         self.inner
             .refuse(Handle::from_bits(connection), code, message, retry_after_ms);
         Ok(())
     }
 
+    /// Answers a `control` request. `known`: whoever asked may keep the connection.
+    #[pyo3(signature = (connection, status, content_type, body, headers, known = false))]
+    #[expect(clippy::needless_pass_by_value, reason = "extracted from a sequence")]
+    fn respond(
+        &mut self,
+        connection: u64,
+        status: u16,
+        content_type: &str,
+        body: &[u8],
+        headers: Vec<(String, String)>,
+        known: bool,
+    ) {
+        let headers: Vec<(&str, &str)> = headers.iter().map(|(a, b)| (&**a, &**b)).collect();
+        let answer = Answer {
+            status,
+            content_type,
+            headers: &headers,
+            body,
+        };
+        self.inner
+            .respond(Handle::from_bits(connection), &answer, known);
+    }
+
+    /// Carries out a verb for somebody who has no connection here; `take_acted` has the answer under
+    /// the number returned.
+    #[pyo3(signature = (tenant, user, verb, body, device = "", by_server = false))]
+    fn act(
+        &mut self,
+        tenant: &str,
+        user: &str,
+        verb: &str,
+        body: &[u8],
+        device: &str,
+        by_server: bool,
+    ) -> u64 {
+        self.inner.act(&Act {
+            tenant,
+            user,
+            device,
+            by_server,
+            verb,
+            body,
+        })
+    }
+
+    /// Answers of acts: number, code (0: done), when to try again, and the answer as JSON or the
+    /// error's message.
+    fn take_acted<'py>(&mut self, py: Python<'py>) -> Vec<(u64, u16, u64, Bound<'py, PyBytes>)> {
+        let acted = self.inner.take_acted().into_iter();
+        acted
+            .map(|acted| {
+                let content = PyBytes::new(py, &acted.content);
+                (acted.number, acted.code, acted.retry_after_ms, content)
+            })
+            .collect()
+    }
+
+    /// The sessions of a user here: name, device, transport, and what names the token.
+    fn sessions(&mut self, tenant: &str, user: &str) -> Vec<(String, String, &'static str, u64)> {
+        let sessions = self.inner.sessions(tenant, user).into_iter();
+        sessions
+            .map(|one| (one.session, one.device, one.transport, one.credential))
+            .collect()
+    }
+
+    /// Ends a user's sessions with a code: all, or one, or those that stand on one token. Returns
+    /// how many there were.
+    #[pyo3(signature = (tenant, user, code, session = None, credential = 0))]
+    fn disconnect(
+        &mut self,
+        tenant: &str,
+        user: &str,
+        code: u16,
+        session: Option<&str>,
+        credential: u64,
+    ) -> PyResult<usize> {
+        let code = code_of(code)?;
+        Ok(self
+            .inner
+            .disconnect((tenant, user), session, credential, code))
+    }
+
     /// Begins the session of a connection whose token was accepted.
-    fn connected(&mut self, connection: u64, tenant: String, user: String, expires_at_ms: u64) {
+    #[pyo3(signature = (connection, tenant, user, expires_at_ms, credential = 0))]
+    fn connected(
+        &mut self,
+        connection: u64,
+        tenant: String,
+        user: String,
+        expires_at_ms: u64,
+        credential: u64,
+    ) {
         let identity = Identity {
             tenant,
             user,
             expires_at_ms,
+            credential,
         };
         self.inner
             .connected(Handle::from_bits(connection), &identity);
     }
 
     /// A new token of the running session was accepted.
-    fn refreshed(&mut self, connection: u64, expires_at_ms: u64) {
+    #[pyo3(signature = (connection, expires_at_ms, credential = 0))]
+    fn refreshed(&mut self, connection: u64, expires_at_ms: u64, credential: u64) {
         self.inner
-            .refreshed(Handle::from_bits(connection), expires_at_ms);
+            .refreshed(Handle::from_bits(connection), expires_at_ms, credential);
     }
 
     /// Answers a connection that asked for a ticket.

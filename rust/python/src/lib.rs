@@ -5,6 +5,7 @@ mod crash;
 mod data;
 mod dev_echo;
 mod engine;
+mod errors;
 mod load_generator;
 mod options;
 mod records;
@@ -59,11 +60,11 @@ mod _engine {
         )?;
         module.add(
             "DataDamagedError",
-            module.py().get_type::<crate::engine::DataDamagedError>(),
+            module.py().get_type::<crate::errors::DataDamagedError>(),
         )?;
         module.add(
             "DataFormatError",
-            module.py().get_type::<crate::engine::DataFormatError>(),
+            module.py().get_type::<crate::errors::DataFormatError>(),
         )
     }
 }

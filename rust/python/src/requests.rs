@@ -5,9 +5,10 @@ use pyo3::prelude::*;
 
 /// One request of one connection, held back until it is decided about.
 ///
-/// Which fields are set depends on `verb`: `connect` has token or certificate, and device, `redeem` has the ticket as
-/// its token, `ticket` has user, tenant and `expires_at_ms`, `refresh` has token,
-/// user and tenant, the actions of `group` and the queries have user and conversation.
+/// Which fields are set depends on `verb`: `connect` has token or certificate, and device, `redeem` has
+/// the ticket as its token, `ticket` has user, tenant, `expires_at_ms` and credential, `refresh` has
+/// token, user and tenant, the actions of `group` and the queries have user and conversation, `control`
+/// has what its request says.
 #[pyclass(frozen, get_all, module = "imfast._engine")]
 pub(crate) struct Request {
     /// Names the connection in the engine's answers.
@@ -27,6 +28,15 @@ pub(crate) struct Request {
     users: usize,
     /// When the token ends that asks, in milliseconds since 1970.
     expires_at_ms: u64,
+    /// What names that token.
+    credential: u64,
+    /// Of `control`, a request over HTTP: its method, path, `Host` and `Origin`, idempotency key and body.
+    method: String,
+    path: String,
+    host: String,
+    origin: String,
+    key: String,
+    body: Vec<u8>,
 }
 
 impl From<imfast_engine::Request> for Request {
@@ -43,6 +53,13 @@ impl From<imfast_engine::Request> for Request {
             conversation: String::new(),
             users: 0,
             expires_at_ms: 0,
+            credential: 0,
+            method: String::new(),
+            path: String::new(),
+            host: String::new(),
+            origin: String::new(),
+            key: String::new(),
+            body: Vec::new(),
         };
         match request.verb {
             ControlVerb::Connect {
@@ -61,10 +78,24 @@ impl From<imfast_engine::Request> for Request {
                 user,
                 tenant,
                 expires_at_ms,
+                credential,
             } => {
                 "ticket".clone_into(&mut out.verb);
                 (out.user, out.tenant) = (user, tenant);
-                out.expires_at_ms = expires_at_ms;
+                (out.expires_at_ms, out.credential) = (expires_at_ms, credential);
+            }
+            ControlVerb::Control {
+                method,
+                path,
+                host,
+                origin,
+                token,
+                key,
+                body,
+            } => {
+                "control".clone_into(&mut out.verb);
+                (out.method, out.path, out.host, out.origin) = (method, path, host, origin);
+                (out.token, out.key, out.body) = (token, key, body);
             }
             ControlVerb::Refresh {
                 token,

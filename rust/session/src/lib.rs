@@ -10,6 +10,6 @@ mod session;
 
 pub use echo::{Echo, Echoed};
 pub use encoding::{Encoding, Writer};
-pub use http::{Asked, PutAside, What, write_json_answer};
+pub use http::{Asked, Control, PutAside, What, write_json_answer, write_plain_answer};
 pub use payload::{Frames, frames};
 pub use session::{Ended, Input, Overdue, Policy, Session};

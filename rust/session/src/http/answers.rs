@@ -124,6 +124,11 @@ pub fn write_json_answer(number: u64, json: &str, site: &Site, out: &mut Vec<u8>
     http::write_answer(out, site, Answering::from_bits(number), &answer);
 }
 
+/// Appends an answer as it is; `number` as for [`write_reply`].
+pub fn write_plain_answer(number: u64, answer: &Answer<'_>, site: &Site, out: &mut Vec<u8>) {
+    http::write_answer(out, site, Answering::from_bits(number), answer);
+}
+
 /// Appends the answer of a verb. `number` is what [`Answering::to_bits`] gave; 0: nobody asked.
 pub(crate) fn write_reply(
     out: &mut Vec<u8>,

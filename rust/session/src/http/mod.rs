@@ -13,8 +13,8 @@ use imfast_wire::http::{
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-pub use answers::write_json_answer;
 pub(crate) use answers::{Refused, begin_events, refuse, write_reply};
+pub use answers::{write_json_answer, write_plain_answer};
 
 /// Where a connection stands between requests. While it is idle nothing but these numbers is held.
 #[derive(Debug, Default)]
@@ -61,6 +61,8 @@ pub struct Asked<'a> {
 pub struct PutAside {
     asked: Asked<'static>,
     verb: Box<str>,
+    /// Method, path, host and origin of what Python answers.
+    control: [Box<str>; 4],
     token: Box<str>,
     key: Box<str>,
     body: Box<[u8]>,
@@ -69,7 +71,7 @@ pub struct PutAside {
 impl Asked<'_> {
     /// Copies it, for when it was decided whether to serve it.
     pub fn put_aside(&self) -> PutAside {
-        let mut verb = "";
+        let (mut verb, mut control) = ("", [""; 4]);
         let what = match &self.what {
             What::Verb(name) => {
                 verb = name;
@@ -80,6 +82,10 @@ impl Asked<'_> {
                 ticket: Cow::Owned(ticket.as_ref().to_owned()),
             },
             What::Ready => What::Ready,
+            What::Control(asked) => {
+                control = [asked.method, asked.path, asked.host, asked.origin];
+                What::Control(Control::default())
+            }
         };
         PutAside {
             asked: Asked {
@@ -92,6 +98,7 @@ impl Asked<'_> {
                 client: None,
             },
             verb: verb.into(),
+            control: control.map(Into::into),
             token: self.token.into(),
             key: self.key.into(),
             body: self.body.into(),
@@ -103,8 +110,18 @@ impl PutAside {
     /// What was put aside.
     pub fn asked(&self) -> Asked<'_> {
         let mut asked = self.asked.clone();
-        if let What::Verb(verb) = &mut asked.what {
-            *verb = &self.verb;
+        match &mut asked.what {
+            What::Verb(verb) => *verb = &self.verb,
+            What::Control(control) => {
+                let [method, path, host, origin] = &self.control;
+                *control = Control {
+                    method,
+                    path,
+                    host,
+                    origin,
+                };
+            }
+            What::Events { .. } | What::Ready => {}
         }
         Asked {
             token: &self.token,
@@ -113,6 +130,16 @@ impl PutAside {
             ..asked
         }
     }
+}
+
+/// What a control request says besides.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Control<'a> {
+    pub method: &'a str,
+    pub path: &'a str,
+    pub host: &'a str,
+    /// The page that asks; empty: none, or one of ours.
+    pub origin: &'a str,
 }
 
 /// What is asked for.
@@ -128,6 +155,8 @@ pub enum What<'a> {
     },
     /// Whether this worker serves.
     Ready,
+    /// What Python answers: the server API, its description, cookies, the demonstration.
+    Control(Control<'a>),
 }
 
 /// What the paths lead to.
@@ -137,8 +166,16 @@ enum Route {
     Ready,
     Verb,
     Events,
+    /// The server API.
+    Backend,
+    /// A token as a cookie, and its end.
+    Cookie,
+    /// The demonstration's tokens.
+    Issue,
+    /// What is only read.
+    Page,
     /// `OPTIONS *`.
-    Server,
+    Asterisk,
 }
 
 /// The verbs that need no session.
@@ -156,10 +193,14 @@ const VERBS: [&str; 12] = [
     "ping",
     "ticket",
 ];
-const METHODS: [&str; 9] = [
-    "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT",
+const METHODS: [&str; 10] = [
+    "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT", "QUERY",
 ];
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+/// Where the server API begins.
+const BACKEND: &str = "/v1/server/";
+/// The cookie that holds a browser's token.
+const COOKIE: &str = "imfast";
 /// Seconds for which a browser remembers what it may do.
 const PREFLIGHT_AGE: &str = "7200";
 
@@ -169,7 +210,11 @@ impl Route {
             "/healthz" => Some(Self::Healthy),
             "/readyz" => Some(Self::Ready),
             "/v1/events" => Some(Self::Events),
-            "*" => Some(Self::Server),
+            "/v1/cookie" => Some(Self::Cookie),
+            "/v1/openapi.json" | "/demo" => Some(Self::Page),
+            "/demo/token" => Some(Self::Issue),
+            "*" => Some(Self::Asterisk),
+            _ if path.starts_with(BACKEND) => Some(Self::Backend),
             _ => {
                 let verb = path.strip_prefix("/v1/")?;
                 VERBS.contains(&verb).then_some(Self::Verb)
@@ -179,10 +224,11 @@ impl Route {
 
     fn methods(self) -> &'static str {
         match self {
-            Self::Healthy | Self::Ready => "GET, HEAD, OPTIONS",
+            Self::Healthy | Self::Ready | Self::Page => "GET, HEAD, OPTIONS",
             Self::Events => "GET, OPTIONS",
-            Self::Verb => "POST, OPTIONS",
-            Self::Server => "OPTIONS",
+            Self::Verb | Self::Backend | Self::Issue => "POST, OPTIONS",
+            Self::Cookie => "POST, DELETE, OPTIONS",
+            Self::Asterisk => "OPTIONS",
         }
     }
 
@@ -394,10 +440,11 @@ fn check(request: &Request<'_>, framing: Framing, policy: &Policy) -> Result<Fra
     if !route.allows(request.method) {
         return Err(Refused {
             headers: match route {
-                Route::Healthy | Route::Ready => &[("Allow", "GET, HEAD, OPTIONS")],
+                Route::Healthy | Route::Ready | Route::Page => &[("Allow", "GET, HEAD, OPTIONS")],
                 Route::Events => &[("Allow", "GET, OPTIONS")],
-                Route::Verb => &[("Allow", "POST, OPTIONS")],
-                Route::Server => &[("Allow", "OPTIONS")],
+                Route::Verb | Route::Backend | Route::Issue => &[("Allow", "POST, OPTIONS")],
+                Route::Cookie => &[("Allow", "POST, DELETE, OPTIONS")],
+                Route::Asterisk => &[("Allow", "OPTIONS")],
             },
             ..Refusal::new(405, "this method is not for this path").into()
         });
@@ -513,15 +560,26 @@ fn ask<'a>(
             let ticket = http::query_value(query, "ticket")?;
             What::Events { sync, ticket }
         }
-        Some(Route::Healthy | Route::Server) | None => return Ok(None),
+        Some(Route::Backend | Route::Cookie | Route::Issue | Route::Page) => {
+            What::Control(Control {
+                method: request.method,
+                path: request.path,
+                host: once(request, "Host")?,
+                origin: once(request, "Origin")?,
+            })
+        }
+        Some(Route::Healthy | Route::Asterisk) | None => return Ok(None),
     };
     let (scheme, token) = once(request, "Authorization")?
         .split_once(' ')
         .unwrap_or(("", ""));
     let token = if scheme.eq_ignore_ascii_case("Bearer") {
         token.trim_ascii()
-    } else {
+    } else if matches!(what, What::Control(_) | What::Ready) {
+        // A browser brings its cookies unasked; these are for whoever means it.
         ""
+    } else {
+        cookie(request)?
     };
     let key = once(request, "Idempotency-Key")?;
     // The draft of the header wants it quoted; most write it plain.
@@ -535,6 +593,32 @@ fn ask<'a>(
         body,
         client: policy.client_of(request),
     }))
+}
+
+/// The token that a browser keeps where no page can read it; empty without one. A browser adds it to
+/// whatever any page makes it ask, so that a request which changes something has to come from a page
+/// that may connect: it has an `Origin`, which was judged, or the browser says that it is our own.
+fn cookie<'a>(request: &Request<'a>) -> Result<&'a str, Refusal> {
+    let pairs = once(request, "Cookie")?.split(';');
+    let mut named = pairs.filter_map(|pair| {
+        let (name, value) = pair.split_once('=')?;
+        (name.trim_ascii() == COOKIE).then_some(value.trim_ascii())
+    });
+    let Some(token) = named.next() else {
+        return Ok("");
+    };
+    let from = once(request, "Sec-Fetch-Site")?;
+    let judged = request.headers.get("Origin").is_some() || from == "same-origin";
+    // A stream changes nothing, and no other page can read it.
+    let reads = request.method == "GET" && matches!(from, "" | "none");
+    if judged || reads {
+        Ok(token)
+    } else {
+        Err(Refusal::new(
+            403,
+            "a cookie counts only with the Origin of a page that may connect",
+        ))
+    }
 }
 
 /// The only value of a header, empty without it.

@@ -354,6 +354,16 @@ pub static HEARTBEAT_TIMEOUT: Code = Code {
     http: 408,
 };
 
+/// An administrator ended the session. Its token still holds.
+pub static DISCONNECTED: Code = Code {
+    number: 5008,
+    name: "disconnected",
+    message: "The session was ended; connect again.",
+    retryable: true,
+    close: Some(&close::RECONNECT),
+    http: 503,
+};
+
 /// Every code, in the order of the numbers.
 pub static ALL: &[&Code] = &[
     &MALFORMED_FRAME,
@@ -388,6 +398,7 @@ pub static ALL: &[&Code] = &[
     &OVERLOADED,
     &SHUTTING_DOWN,
     &HEARTBEAT_TIMEOUT,
+    &DISCONNECTED,
 ];
 
 /// The code of this number.

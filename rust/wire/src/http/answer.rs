@@ -150,7 +150,9 @@ pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 pub fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
+        201 => "Created",
         204 => "No Content",
+        207 => "Multi-Status",
         400 => "Bad Request",
         401 => "Unauthorized",
         403 => "Forbidden",
