@@ -38,11 +38,17 @@ class KeyOptions(Protocol):
     def jwt_secret_file(self) -> Path | None: ...
     @property
     def jwt_public_key_file(self) -> Path | None: ...
+    @property
+    def jwt_jwks_file(self) -> Path | None: ...
 
 
 def uses_development_secret(settings: KeyOptions) -> bool:
     """Whether tokens are signed with the secret that the server made for itself."""
-    return settings.jwt_algorithm == "HS256" and settings.jwt_secret_file is None
+    return (
+        settings.jwt_algorithm == "HS256"
+        and settings.jwt_secret_file is None
+        and settings.jwt_jwks_file is None
+    )
 
 
 def development_secret_path(settings: KeyOptions) -> Path:
@@ -75,9 +81,13 @@ def ensure_development_secret(settings: KeyOptions) -> None:
 def token_key(settings: KeyOptions) -> bytes:
     """Reads the key that tokens are checked with: the shared secret, or the public key's PEM.
 
+    Empty where a key set is in the place of it.
+
     Raises:
         ConfigError: the file that an option names cannot be used.
     """
+    if settings.jwt_jwks_file is not None:
+        return b""
     if settings.jwt_algorithm != "HS256":
         if settings.jwt_public_key_file is None:
             raise ConfigError("option jwt_public_key_file: not set")

@@ -80,6 +80,14 @@ def _check_affinity(settings: Settings) -> None:
 
 def _check_keys(settings: Settings) -> None:
     algorithm = settings.jwt_algorithm
+    if settings.jwt_jwks_file is not None:
+        for name in ("jwt_secret_file", "jwt_public_key_file"):
+            if (value := getattr(settings, name)) is not None:
+                raise ConfigError(
+                    f"option {name}: {value}: jwt_jwks_file is set, whose keys are the only ones;"
+                    " choose one of the two"
+                )
+        return
     if algorithm == "HS256":
         if settings.jwt_public_key_file is not None:
             # Accepting a public key as a shared secret is the classic way to forge tokens.

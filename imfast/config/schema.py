@@ -586,6 +586,11 @@ class Settings(BaseModel):
     jwt_public_key_file: AbsolutePath | None = option(
         None, allowed="a PEM file", when="Public key of the issuer, for RS256 and EdDSA."
     )
+    jwt_jwks_file: AbsolutePath | None = option(
+        None,
+        allowed="a JSON Web Key Set",
+        when="Public keys of an issuer that rotates them; heeded within a second of a change.",
+    )
     jwt_issuer: str | None = option(
         None, allowed="text", when="Required `iss` of tokens; set it when the issuer sets one."
     )

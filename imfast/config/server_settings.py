@@ -22,6 +22,7 @@ _PATHS = (
     "tls_client_ca",
     "jwt_secret_file",
     "jwt_public_key_file",
+    "jwt_jwks_file",
 )
 
 
@@ -76,6 +77,7 @@ class ServerSettings:
     jwt_algorithm: Literal["HS256", "RS256", "EdDSA"]
     jwt_secret_file: Path | None
     jwt_public_key_file: Path | None
+    jwt_jwks_file: Path | None
     jwt_issuer: str | None
     jwt_audience: str | None
 

@@ -21,6 +21,8 @@ document and set non-blocking:
     {"ready": true, "partitions": [0, 2], "epochs": {"0": 3, "2": 3}}
     {"faults": {"inbox_full": 3}}     # totals since its start, whenever one has changed
     {"report": {"commit": {…}, "tick": {…}, "counters": {…}}}        # the answer to `report`
+    {"ask": {"number": 3, "question": {"sessions": ["default", "alice"]}}}   # of all workers
+    {"told": {"number": 8, "answer": []}}                            # the answer to `asked`
     {"fatal": "partition 0: segment 7 is damaged at …", "exit": 7}   # a restart would not cure it
 
 supervisor → worker::
@@ -32,6 +34,11 @@ supervisor → worker::
     {"release": 1}     # no longer
     {"report": true}   # say how it goes
     {"tls": {…}}       # accept TLS connections with these credentials from now on
+    {"asked": {"number": 8, "question": {"sessions": ["default", "alice"]}}}
+    {"answered": {"number": 3, "answer": {"answers": [[], []], "missing": 0, "failed": ""}}}
+
+Questions are `sessions`, `disconnect`, `stats`, and `change`, a change of the revocations, which
+the supervisor makes durable before it asks.
 
 The end of the stream means that the supervisor is gone: exit at once.
 

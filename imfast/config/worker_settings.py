@@ -28,6 +28,7 @@ class WorkerSettings:
     jwt_algorithm: Literal["HS256", "RS256", "EdDSA"]
     jwt_secret_file: Path | None
     jwt_public_key_file: Path | None
+    jwt_jwks_file: Path | None
     jwt_issuer: str | None
     jwt_audience: str | None
     jwt_leeway_s: float
@@ -96,7 +97,7 @@ class WorkerSettings:
         values = {field.name: options[field.name] for field in fields(cls)}
         if values["connections_max"] is None:
             raise ValueError("the supervisor resolves connections_max")
-        for name in ("data_dir", "jwt_secret_file", "jwt_public_key_file"):
+        for name in ("data_dir", "jwt_secret_file", "jwt_public_key_file", "jwt_jwks_file"):
             values[name] = None if values[name] is None else Path(values[name])
         for name in ("allowed_origins", "address_trusted", "proxy_trusted", "after_commit"):
             values[name] = tuple(values[name])
