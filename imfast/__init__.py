@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from imfast.client import connect as connect
+    from imfast.server_api import AsyncServerAPI as AsyncServerAPI
+    from imfast.server_api import ServerAPI as ServerAPI
 
     __version__: str
 
-__all__ = ["__version__", "connect"]
+__all__ = ["AsyncServerAPI", "ServerAPI", "__version__", "connect"]
 
 
 def __getattr__(name: str) -> object:
@@ -21,6 +23,10 @@ def __getattr__(name: str) -> object:
         from imfast.client import connect
 
         return connect
+    if name in {"AsyncServerAPI", "ServerAPI"}:
+        from imfast import server_api
+
+        return getattr(server_api, name)
     if name == "__version__":
         from importlib.metadata import version
 

@@ -30,12 +30,17 @@ __all__ = [
     "ExitCode",
     "ImfastError",
     "InsecureSecretError",
+    "InvalidArgumentError",
+    "NotAllowedError",
     "OverloadedError",
     "PortBusyError",
     "RequestError",
     "StartError",
+    "StorageFullError",
     "TokenExpiredError",
     "TokenInvalidError",
+    "TokenRevokedError",
+    "UnsupportedError",
     "WorkerExit",
     "WorkerFailedError",
 ]
@@ -139,6 +144,30 @@ class TokenExpiredError(RequestError):
     """The token was good and its time is over: a new one helps."""
 
     code = Code.TOKEN_EXPIRED
+
+
+class TokenRevokedError(RequestError):
+    """The token was good, and somebody called it back."""
+
+    code = Code.TOKEN_REVOKED
+
+
+class NotAllowedError(RequestError):
+    """Whoever asks is known, and may not."""
+
+    code = Code.NOT_ALLOWED
+
+
+class InvalidArgumentError(RequestError):
+    """A field of the request is missing, of the wrong type or out of range."""
+
+    code = Code.INVALID_ARGUMENT
+
+
+class UnsupportedError(RequestError):
+    """There is no such thing here, or this server cannot do it."""
+
+    code = Code.UNSUPPORTED
 
 
 class StorageFullError(RequestError):

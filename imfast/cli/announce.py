@@ -37,9 +37,11 @@ def announce(running: Running) -> None:
 def _facts(running: Running) -> dict[str, str]:
     settings, ports = running.settings, running.ports
     host = _url_host(running.host)
+    demo = {"demo": f"http://{host}:{ports['http']}/demo"}
     return {
         "websocket": f"ws://{host}:{ports['http']}/v1/ws",
         "tcp": f"tcp://{host}:{ports['tcp']}",
+        **(demo if uses_development_secret(settings) else {}),
         "status": f"http://127.0.0.1:{ports['admin']}/v1/status",
         "data": f"{settings.data_dir} ({settings.partitions} partitions)",
         "workers": str(settings.workers),
@@ -52,7 +54,7 @@ def _example(running: Running) -> str:
     if not uses_development_secret(running.settings):
         return ""
     # Only here: loading what signs takes as long as the start of a worker.
-    from imfast.cli.sign import sign_token
+    from imfast.access.sign import sign_token
 
     token = sign_token(running.settings, EXAMPLE_USER, ttl_s=EXAMPLE_TTL_S)
     url = f"ws://{_url_host(running.host)}:{running.ports['http']}"

@@ -156,7 +156,7 @@ def _place(target: Target) -> list[str]:
 
 def _sign(path: Path, settings: Settings, options: dict[str, Any]) -> Path:
     """Writes a token for each connection, of users that were never here: nothing is caught up."""
-    from imfast.cli.sign import sign_token
+    from imfast.access.sign import sign_token
 
     run = uuid.uuid4().hex[:12]
     count = options["connections"] + sum(options[name] for name in APART)

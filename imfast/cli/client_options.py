@@ -51,7 +51,7 @@ def resolve_token(token: str | None, user: str | None, data_dir: Path | None) ->
     """
     if user is not None:
         # Imported here: who brings a token needs no server configuration.
-        from imfast.cli.sign import sign_token
+        from imfast.access.sign import sign_token
         from imfast.config.load import load
 
         return sign_token(load({"data_dir": data_dir}).settings, user, ttl_s=3600.0)

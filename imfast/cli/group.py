@@ -17,6 +17,7 @@ _COMMANDS = {
     "dev-cert": "Make a local authority and certificates, for development.",
     "dev-echo": "Echo WebSocket messages, for conformance suites.",
     "doctor": "Look at this machine: what is wrong with it, and how much it can hold.",
+    "key": "Make, list, renew and take away keys of the server API.",
     "reload": "Let a running server take new configuration and newly installed code.",
     "outbox": "Show, retry or drop what consumers of committed messages failed at.",
     "send": "Send one message.",

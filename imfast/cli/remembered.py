@@ -25,8 +25,8 @@ from typing import Any
 
 import orjson
 
+from imfast.config.durable_file import write_atomically
 from imfast.config.server_settings import ServerSettings
-from imfast.supervisor.durable_file import write_atomically
 
 __all__ = ["Remembered", "recall", "remember"]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
+from imfast.access.sign import sign_token
 from imfast.cli.config_options import config_flags, load_flags
-from imfast.cli.sign import sign_token
 from imfast.config.units import parse_seconds
 from imfast.identifiers import DEFAULT_TENANT, is_identifier
 

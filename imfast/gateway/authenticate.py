@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from imfast.errors import ConfigError, TokenExpiredError, TokenInvalidError
 from imfast.gateway.hs256 import PlainTokens
 from imfast.identifiers import DEFAULT_TENANT, TenantId, UserId, is_identifier
 from imfast.limits import TOKEN_BYTES
+
+if TYPE_CHECKING:
+    from imfast.gateway.jwks import KeySet
 
 __all__ = ["Authenticator", "Identity", "load_all"]
 
@@ -34,6 +37,8 @@ class Identity:
     """Wall time at which the session ends, the leeway included."""
     issued_at_ms: int
     """Wall time of the signature; 0 when the token does not say."""
+    credential: int = 0
+    """Names the token; 0: that is for whoever has it to say."""
 
 
 def load_all() -> None:
@@ -72,11 +77,13 @@ class Authenticator:
         issuer: str | None = None,
         audience: str | None = None,
         leeway_s: float = 0.0,
+        key_set: KeySet | None = None,
     ) -> None:
         """Takes the rules; see the options jwt_*.
 
         Args:
             key: the shared secret, or the public key's PEM.
+            key_set: in the place of both: the issuer's public keys, each with its algorithm.
 
         Raises:
             ConfigError: the key is not one for the algorithm.
@@ -85,7 +92,8 @@ class Authenticator:
         self._issuer = issuer
         self._audience = audience
         self._leeway_s = leeway_s
-        self._key = _prepared(algorithm, key)
+        self._key_set = key_set
+        self._key = _prepared(algorithm, key) if key_set is None else None
         self._plain = (
             PlainTokens(self._key, issuer=issuer, audience=audience, leeway_s=leeway_s)
             if isinstance(self._key, bytes)
@@ -112,10 +120,16 @@ class Authenticator:
         import jwt
 
         try:
+            key: Any = self._key
+            algorithm: str = self._algorithm
+            if self._key_set is not None:
+                # The token says which key; what that is used with, the key does.
+                found = self._key_set.find(jwt.get_unverified_header(token).get("kid"))
+                key, algorithm = found.key, found.algorithm
             claims = jwt.decode(
                 token,
-                self._key,
-                algorithms=[self._algorithm],
+                key,
+                algorithms=[algorithm],
                 audience=self._audience,
                 issuer=self._issuer,
                 leeway=self._leeway_s,

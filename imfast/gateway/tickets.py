@@ -19,10 +19,13 @@ import orjson
 from imfast.errors import OverloadedError, StorageFullError, TokenInvalidError
 from imfast.gateway.authenticate import Identity
 
-__all__ = ["TICKET_S", "Tickets"]
+__all__ = ["PREFIX", "TICKET_S", "Tickets"]
 
 TICKET_S = 30.0
 """How long a ticket can be used."""
+
+PREFIX = "tk."
+"""Tells a ticket from a token, which it may stand in for at `connect`."""
 
 OUTSTANDING_MAX = 10_000
 """Tickets of one worker that nobody has used."""
@@ -38,8 +41,10 @@ class Tickets:
         """When each may be removed, the oldest first."""
         self._prepared = False
 
-    def issue(self, user: str, tenant: str, expires_at_ms: int) -> str:
+    def issue(self, user: str, tenant: str, expires_at_ms: int, credential: int = 0) -> str:
         """A ticket for a user, whose session will end at that time (0: never).
+
+        It stands on the token that `credential` names.
 
         Raises:
             OverloadedError: too many wait to be used.
@@ -49,9 +54,9 @@ class Tickets:
         self._forget(now)
         if len(self._made) >= OUTSTANDING_MAX:
             raise OverloadedError("too many tickets wait to be used", round(TICKET_S * 1000))
-        ticket = secrets.token_urlsafe(24)
+        ticket = PREFIX + secrets.token_urlsafe(24)
         path = self._path(ticket)
-        content = orjson.dumps([user, tenant, expires_at_ms, now + TICKET_S])
+        content = orjson.dumps([user, tenant, expires_at_ms, now + TICKET_S, credential, now])
         try:
             self._prepare(now)
             path.write_bytes(content)
@@ -71,12 +76,18 @@ class Tickets:
             content = path.read_bytes()
             # Of two that read it, one removes it.
             path.unlink()
-            user, tenant, expires_at_ms, until = orjson.loads(content)
+            user, tenant, expires_at_ms, until, credential, made = orjson.loads(content)
         except (OSError, ValueError):
             raise TokenInvalidError("the ticket is not one, or was used") from None
         if time.time() >= until:
             raise TokenInvalidError("the ticket is too old")
-        return Identity(user=user, tenant=tenant, expires_at_ms=expires_at_ms, issued_at_ms=0)
+        return Identity(
+            user=user,
+            tenant=tenant,
+            expires_at_ms=expires_at_ms,
+            issued_at_ms=int(made * 1000),
+            credential=credential,
+        )
 
     def _path(self, ticket: str) -> Path:
         return self._directory / sha256(ticket.encode(errors="replace")).hexdigest()[:32]

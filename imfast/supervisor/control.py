@@ -12,7 +12,16 @@ import orjson
 
 from imfast.errors import ExitCode
 
-__all__ = ["ControlChannel", "ControlError", "Fatal", "Faults", "Ready", "Report"]
+__all__ = [
+    "Asked",
+    "ControlChannel",
+    "ControlError",
+    "Fatal",
+    "Faults",
+    "Ready",
+    "Report",
+    "Told",
+]
 
 LINE_BYTES_MAX = 1 << 20
 """Far above the longest line: `ready` with 1,024 partitions and their epochs."""
@@ -52,6 +61,25 @@ class Report:
     content: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The worker asks all workers something."""
+
+    number: int
+    question: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The worker's part of an answer to such a question."""
+
+    number: int
+    answer: Any
+
+
+Message = Ready | Fatal | Faults | Report | Asked | Told
+
+
 class ControlChannel:
     """The supervisor's end of one worker's channel."""
 
@@ -65,7 +93,7 @@ class ControlChannel:
         reader, writer = await asyncio.open_unix_connection(sock=connection, limit=LINE_BYTES_MAX)
         return cls(reader, writer)
 
-    async def messages(self) -> AsyncIterator[Ready | Fatal | Faults | Report]:
+    async def messages(self) -> AsyncIterator[Message]:
         """What the worker says, until it is gone.
 
         Raises:
@@ -105,6 +133,13 @@ class ControlChannel:
     def tls(self, document: dict[str, Any]) -> None:
         """Gives the worker other TLS credentials."""
         self._send({"tls": document})
+    def asked(self, number: int, question: dict[str, Any]) -> None:
+        """Asks the worker for its part of an answer."""
+        self._send({"asked": {"number": number, "question": question}})
+
+    def answered(self, number: int, answer: dict[str, Any]) -> None:
+        """Gives the worker the answers of all to its question."""
+        self._send({"answered": {"number": number, "answer": answer}})
 
     def close(self) -> None:
         """Closes the channel."""
@@ -116,7 +151,7 @@ class ControlChannel:
             self._writer.write(orjson.dumps(message) + b"\n")
 
 
-def _parse(line: bytes) -> Ready | Fatal | Faults | Report:
+def _parse(line: bytes) -> Message:
     try:
         message = orjson.loads(line)
         if "fatal" in message:
@@ -125,6 +160,10 @@ def _parse(line: bytes) -> Ready | Fatal | Faults | Report:
             return Faults({str(kind): int(n) for kind, n in message["faults"].items()})
         if "report" in message:
             return Report(dict(message["report"]))
+        if "ask" in message:
+            return Asked(int(message["ask"]["number"]), dict(message["ask"]["question"]))
+        if "told" in message:
+            return Told(int(message["told"]["number"]), message["told"]["answer"])
         if message.get("ready") is True:
             return Ready(
                 partitions=tuple(int(partition) for partition in message["partitions"]),

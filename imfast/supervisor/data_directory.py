@@ -8,8 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from imfast.config.durable_file import sync_directory
 from imfast.errors import AlreadyRunningError, DataDirectoryError
-from imfast.supervisor.durable_file import sync_directory
 
 __all__ = ["DataDirectory", "reload_outcome", "server_pid"]
 

@@ -9,9 +9,9 @@ from string import hexdigits
 
 import orjson
 
+from imfast.config.durable_file import write_atomically
 from imfast.config.worker_document import PARTITIONS_MAX, Layout
 from imfast.errors import DataDirectoryError
-from imfast.supervisor.durable_file import write_atomically
 
 __all__ = ["FORMAT_VERSION", "open_layout", "read_layout", "write_layout"]
 

@@ -17,12 +17,12 @@ from dataclasses import replace
 import orjson
 import structlog
 
+from imfast.config.durable_file import write_atomically
 from imfast.config.keys import token_key
 from imfast.config.server_settings import ServerSettings
 from imfast.errors import ConfigError
 from imfast.observe.logs import configure_logs
 from imfast.supervisor.data_directory import reload_outcome
-from imfast.supervisor.durable_file import write_atomically
 from imfast.supervisor.open_files import raise_open_files, resolve_connections
 from imfast.supervisor.opened import Opened, resolved
 from imfast.supervisor.supervisor import Supervisor

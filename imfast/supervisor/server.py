@@ -15,10 +15,10 @@ from functools import partial
 import orjson
 import structlog
 
+from imfast.config.durable_file import write_atomically
 from imfast.config.server_settings import ServerSettings
 from imfast.config.worker_document import STOP_SIGNALS
 from imfast.supervisor.consumers import Consumers
-from imfast.supervisor.durable_file import write_atomically
 from imfast.supervisor.opened import Opened
 from imfast.supervisor.reload import Reload
 from imfast.supervisor.slot import ready_document

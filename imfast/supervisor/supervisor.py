@@ -18,11 +18,13 @@ from functools import partial
 
 import structlog
 
+from imfast.access.revocations import Revocations
 from imfast.config.crash_files import keep_traces
 from imfast.errors import ConfigError, WorkerFailedError
 from imfast.observe.metrics import Shown
-from imfast.supervisor.control import ControlError, Fatal, Faults, Ready, Report
+from imfast.supervisor.control import Asked, ControlError, Fatal, Faults, Ready, Report, Told
 from imfast.supervisor.opened import Opened
+from imfast.supervisor.relay import Relay
 from imfast.supervisor.slot import Slot, Turn
 from imfast.supervisor.spare import Spares
 from imfast.supervisor.worker_process import WorkerProcess
@@ -78,6 +80,7 @@ class Supervisor:
             )
             for index in range(opened.settings.worker_count)
         ]
+        self._relay = Relay(self.slots, Revocations(opened.settings.data_dir))
         self._opened = opened
         self._first = dict(enumerate(first))
         self._listeners = opened.listeners
@@ -267,6 +270,10 @@ class Supervisor:
                     slot.told_faults(message.counts)
                 elif isinstance(message, Report):
                     slot.reported(message.content)
+                elif isinstance(message, Asked):
+                    self._relay.asked(process, message.number, message.question)
+                elif isinstance(message, Told):
+                    self._relay.told(message.number, message.answer)
                 else:
                     self._became_ready(slot, message)
         except ControlError as error:

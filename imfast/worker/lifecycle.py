@@ -11,22 +11,25 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import structlog
 import uvloop
 
 from imfast._engine import DataDamagedError, DataFormatError, Engine, PanicException, Ticker
+from imfast.access.revocations import Revocations
+from imfast.access.sign import signer
 from imfast.config.affinity import processor_of
 from imfast.config.consumers import consumer_names
-from imfast.config.keys import token_key
+from imfast.config.keys import token_key, uses_development_secret
 from imfast.config.tls_credentials import credentials_from_document
 from imfast.config.worker_document import STOP_SIGNALS, WorkerDocument, feed_path
 from imfast.errors import ConfigError, ExitCode, WorkerExit
 from imfast.gateway.admission import Admission
 from imfast.gateway.authenticate import Authenticator
 from imfast.gateway.client_certificates import ClientCertificates
+from imfast.gateway.control import Control
 from imfast.gateway.tickets import Tickets
 from imfast.gateway.verbs import Verbs
 from imfast.observe.logs import configure_logs
@@ -34,8 +37,13 @@ from imfast.partition import PartitionOwner
 from imfast.partition.feed import OutboxFeed
 from imfast.worker.drain import Drain
 from imfast.worker.faults import Faults
+from imfast.worker.node import Node
 from imfast.worker.options import engine_options, rate_and_burst
 from imfast.worker.tick import Tick
+
+if TYPE_CHECKING:
+    from imfast.config.worker_settings import WorkerSettings
+    from imfast.gateway.jwks import KeySet
 
 __all__ = ["run_worker"]
 
@@ -71,6 +79,7 @@ class Worker:
                 issuer=settings.jwt_issuer,
                 audience=settings.jwt_audience,
                 leeway_s=settings.jwt_leeway_s,
+                key_set=_key_set(settings),
             )
         except ConfigError as error:
             raise FatalError(str(error), ExitCode.USAGE) from None
@@ -88,7 +97,22 @@ class Worker:
         }
         tickets = Tickets(settings.data_dir / "run" / "tickets")
         certificates = ClientCertificates(settings.tls_client_user)
-        verbs = Verbs(self._engine, authenticator, tickets, certificates)
+        try:
+            revocations = Revocations(settings.data_dir)
+        except (OSError, ValueError, KeyError) as error:
+            text = f"{settings.data_dir}/revocations.json: {error}"
+            raise FatalError(text, ExitCode.DATA_DIRECTORY) from None
+        self._node = Node(self._engine, revocations, self._tell)
+        control = Control(
+            self._engine,
+            data_dir=settings.data_dir,
+            node=self._node,
+            revocations=revocations,
+            sign=signer(settings),
+            page_items_max=settings.page_items_max,
+            demo=uses_development_secret(settings),
+        )
+        verbs = Verbs(self._engine, authenticator, tickets, certificates, revocations, control)
         self._faults = Faults(self._tell_faults)
         self._tick = Tick(
             self._engine,
@@ -247,6 +271,10 @@ class Worker:
             self._report()
         elif "tls" in order:
             self._engine.set_tls(credentials_from_document(order["tls"]))
+        elif "asked" in order:
+            self._node.serve(order["asked"]["number"], order["asked"]["question"])
+        elif "answered" in order:
+            self._node.answered(order["answered"]["number"], order["answered"]["answer"])
 
     def _leave(self, seconds: float, *, successor: bool = False) -> None:
         if self._drain.is_begun:
@@ -287,6 +315,15 @@ class Worker:
             self._faults.exception("panics" if panic else "exceptions", error)
         sys.stderr.flush()
         os._exit(int(WorkerExit.PANIC if panic else WorkerExit.EXCEPTION))
+
+
+def _key_set(settings: WorkerSettings) -> KeySet | None:
+    """The issuer's keys, where they are a set. Loading what reads them takes time."""
+    if settings.jwt_jwks_file is None:
+        return None
+    from imfast.gateway.jwks import KeySet
+
+    return KeySet(settings.jwt_jwks_file)
 
 
 def _pin(document: WorkerDocument) -> None:

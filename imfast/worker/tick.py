@@ -21,6 +21,7 @@ REQUESTS: Final = 4
 ARRIVALS: Final = 8
 FAULTS: Final = 16
 LENGTHS: Final = 32
+ACTED: Final = 64
 """Bits of `Engine.poll`."""
 
 
@@ -67,6 +68,8 @@ class Tick:
                 self._finished(finished)
         if work & ARRIVALS:
             self._admission.judge()
+        if work & ACTED:
+            self._verbs.settle()
         if work & REQUESTS:
             deadline = perf_counter() + self._control_slice_s
             while (request := engine.take_request()) is not None:

@@ -16,7 +16,8 @@ IMPORTED_BY: dict[str, frozenset[str]] = {
     "__main__": frozenset(),
     "cli": frozenset({"__main__"}),
     "bench": frozenset({"cli"}),
-    "config": frozenset({"bench", "cli", "data", "doctor", "supervisor", "worker"}),
+    "config": frozenset({"access", "bench", "cli", "data", "doctor", "supervisor", "worker"}),
+    "access": frozenset({"cli", "gateway", "supervisor", "worker"}),
     "data": frozenset({"cli"}),
     "doctor": frozenset({"cli"}),
     "supervisor": frozenset({"cli", "data", "doctor"}),
@@ -29,6 +30,9 @@ IMPORTED_BY: dict[str, frozenset[str]] = {
     "delivery": frozenset({"worker"}),
     "presence": frozenset({"gateway", "worker"}),
     "adapters": frozenset({"worker"}),
+    "server_api": frozenset({"__init__", "testing"}),
+    "testing": frozenset(),  # for those that test against a server
+    "definitions": ANYBODY,  # what HTTP requests look like
     "client": frozenset({"cli", "outbox", "__init__"}),  # __init__ hands `imfast.connect` on
     "ports": ANYBODY,
     "observe": ANYBODY,
@@ -54,7 +58,9 @@ IMPORTED_BY: dict[str, frozenset[str]] = {
 }
 
 # Rooms that everybody may import know nothing but each other: an import of theirs is everybody's.
-FOUNDATIONS = frozenset({"ports", "observe", "identifiers", "errors", "codes", "limits", "_core"})
+FOUNDATIONS = frozenset(
+    {"ports", "observe", "identifiers", "errors", "codes", "limits", "definitions", "_core"}
+)
 
 # Drivers of external systems: each is imported in one folder below imfast/adapters/ only.
 DRIVERS = frozenset(

@@ -29,7 +29,7 @@ NOT_NEEDED = ["pydantic", "click", "jwt", "cryptography", "aiohttp", "rich", "to
 
 @pytest.mark.parametrize("package", NOT_NEEDED)
 def test_supervisor_that_starts_as_before_loads_no_more_than_it_needs(package: str):
-    needed = "imfast.cli.serving, imfast.supervisor.server, imfast.cli.announce, imfast.cli.sign"
+    needed = "imfast.cli.serving, imfast.supervisor.server, imfast.cli.announce, imfast.access.sign"
     assert package not in loaded_by(f"import imfast.worker.__main__, {needed}")
 
 

@@ -1,10 +1,11 @@
-"""Signs tokens for development: for who can read the server's shared secret, and nobody else."""
+"""Signs tokens: for who can read the server's shared secret, or has a key of its server API."""
 
 from __future__ import annotations
 
 import hmac
 import time
 from base64 import urlsafe_b64encode
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import orjson
@@ -13,13 +14,13 @@ from imfast.config.keys import KeyOptions, token_key
 from imfast.errors import ConfigError
 from imfast.identifiers import DEFAULT_TENANT, is_identifier
 
-__all__ = ["sign_token"]
+__all__ = ["SignOptions", "sign_token", "signer"]
 
 HEADER = {"alg": "HS256", "typ": "JWT"}
 
 
-class TokenOptions(KeyOptions, Protocol):
-    """The options that say what a token has to be."""
+class SignOptions(KeyOptions, Protocol):
+    """The options that say what a token has to look like: the schema's, or a worker's."""
 
     @property
     def jwt_issuer(self) -> str | None: ...
@@ -28,7 +29,7 @@ class TokenOptions(KeyOptions, Protocol):
 
 
 def sign_token(
-    settings: TokenOptions,
+    settings: SignOptions,
     user: str,
     *,
     ttl_s: float,
@@ -45,9 +46,9 @@ def sign_token(
         ConfigError: the secret cannot be read, or this server knows a public key alone.
         ValueError: `user` or `tenant` is no identifier.
     """
-    if settings.jwt_algorithm != "HS256":
+    if settings.jwt_algorithm != "HS256" or settings.jwt_jwks_file is not None:
         raise ConfigError(
-            f"option jwt_algorithm: {settings.jwt_algorithm}: this server has only the public"
+            "option jwt_algorithm or jwt_jwks_file: this server has only the public"
             " key; the issuer of your tokens signs them"
         )
     if not is_identifier(user) or not is_identifier(tenant):
@@ -64,6 +65,13 @@ def sign_token(
     content = b".".join(map(_segment, (orjson.dumps(HEADER), orjson.dumps(claims))))
     signature = hmac.digest(token_key(settings), content, "sha256")
     return (content + b"." + _segment(signature)).decode()
+
+
+def signer(settings: SignOptions) -> Callable[[str, str, float], str] | None:
+    """Makes a token for (user, tenant, seconds); None: this server knows a public key alone."""
+    if settings.jwt_algorithm != "HS256" or settings.jwt_jwks_file is not None:
+        return None
+    return lambda user, tenant, ttl_s: sign_token(settings, user, ttl_s=ttl_s, tenant=tenant)
 
 
 def _segment(content: bytes) -> bytes:

@@ -8,7 +8,7 @@ from pathlib import Path
 import jwt
 import pytest
 
-from imfast.cli.sign import sign_token
+from imfast.access.sign import sign_token
 from imfast.config.keys import token_key
 from imfast.config.load import load
 from imfast.config.schema import Settings
