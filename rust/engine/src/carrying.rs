@@ -5,7 +5,7 @@ use crate::connection::Phase;
 use crate::io::Io;
 use crate::layer::Stream;
 use crate::slab::Handle;
-use imfast_wire::http2::{Code, head_bytes, place_head, write_data_header};
+use imfast_wire::http2::{Code, Connection, head_bytes, place_head, write_data_header};
 
 /// What may wait in a carrier's queue before its streams have to; more waits in their own queues, which
 /// are bounded as any connection's.
@@ -154,7 +154,7 @@ impl Io {
     pub(crate) fn feed(&mut self, carrier: u32) {
         let connection = self.connections.get_mut(carrier);
         let http2 = connection.and_then(|connection| connection.session.http2());
-        if http2.is_some_and(|http2| http2.take_waiting()) {
+        if http2.is_some_and(Connection::take_waiting) {
             self.unblock_all(carrier);
         }
     }
@@ -174,7 +174,7 @@ impl Io {
     pub(crate) fn say(
         &mut self,
         carrier: Handle,
-        write: impl FnOnce(&mut imfast_wire::http2::Connection, &mut Vec<u8>),
+        write: impl FnOnce(&mut Connection, &mut Vec<u8>),
     ) {
         let Some(connection) = self.connections.resolve_mut(carrier) else {
             return;
@@ -209,7 +209,7 @@ impl Io {
     pub(crate) fn stream_removed(&mut self, stream: Stream) {
         let carrier = self.connections.resolve(stream.over);
         // What ended has said its last word, which nothing may follow.
-        if !carrier.is_some_and(|carrier| carrier.open()) {
+        if !carrier.is_some_and(crate::connection::Connection::open) {
             return;
         }
         self.say(stream.over, |http2, out| http2.give_up(stream.id, out));

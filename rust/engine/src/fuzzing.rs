@@ -78,7 +78,7 @@ impl Queue {
     /// What `sendmsg(2)` reports.
     pub fn write(&mut self) -> Result<usize, Errno> {
         let before = self.inner.bytes();
-        self.inner.write_to(&self.near, &mut self.pool)?;
+        self.inner.write_to(&mut &self.near, &mut self.pool)?;
         Ok(before - self.inner.bytes())
     }
 

@@ -86,7 +86,8 @@ fuzz_target!(|operations: Vec<Operation>| {
     let mut sent = Vec::new();
     let mut preface = HTTP2_PREFACE.to_vec();
     let consumed = preface.len();
-    let begun = session.receive(&mut preface, &policy, &mut Inflater::default(), &mut sent);
+    let mut inflater = Inflater::default();
+    let begun = session.receive(&mut preface, &policy, &mut inflater, &mut sent);
     assert_eq!(begun, Input::Multiplexed { consumed });
     let mut peer = Peer {
         session,
@@ -214,9 +215,10 @@ impl Peer {
 /// Lets a stream's session do what it can with what is there.
 fn exchanged(session: &mut Session, policy: &Policy, body: &mut Vec<u8>) {
     let mut out = Vec::new();
+    let mut inflater = Inflater::default();
     while !body.is_empty() || session.is_due() {
         let present = body.len();
-        let input = session.receive(body, policy, &mut Inflater::default(), &mut out);
+        let input = session.receive(body, policy, &mut inflater, &mut out);
         let consumed = match input {
             Input::Incomplete { needed } => {
                 assert!(needed > present);

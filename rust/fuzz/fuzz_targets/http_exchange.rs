@@ -104,6 +104,7 @@ fn exchanged(pieces: &[&[u8]], policy: &Policy) -> (Vec<String>, Vec<u8>) {
     let mut session = Session::http();
     let mut writer = Writer::default();
     let (mut asked_for, mut out, mut held) = (Vec::new(), Vec::new(), Vec::new());
+    let mut inflater = Inflater::default();
     for piece in pieces {
         held.extend_from_slice(piece);
         loop {
@@ -111,7 +112,7 @@ fn exchanged(pieces: &[&[u8]], policy: &Policy) -> (Vec<String>, Vec<u8>) {
                 break;
             }
             let present = held.len();
-            let input = session.receive(&mut held, policy, &mut Inflater::default(), &mut out);
+            let input = session.receive(&mut held, policy, &mut inflater, &mut out);
             let consumed = match input {
                 Input::Incomplete { needed } => {
                     assert!(needed > present);

@@ -13,7 +13,8 @@ use libfuzzer_sys::fuzz_target;
 /// What the engine is asked for; `None`: the request was refused.
 fn asked_for(session: &mut Session, mut input: Vec<u8>, policy: &Policy) -> Option<String> {
     let mut out = Vec::new();
-    match session.receive(&mut input, policy, &mut Inflater::default(), &mut out) {
+    let mut inflater = Inflater::default();
+    match session.receive(&mut input, policy, &mut inflater, &mut out) {
         Input::Request { asked, .. } => match asked.what {
             What::Events { sync, .. } => Some(sync.into_owned()),
             other => panic!("{other:?}"),
