@@ -178,8 +178,8 @@ fn newer_format_and_foreign_segments_are_refused_by_name() {
     overwrite(&fs, path, 8, &3u32.to_le_bytes());
     let Err(LogError::NewerFormat {
         file,
-        found: 2,
-        supported: 1,
+        found: 3,
+        supported: 2,
     }) = try_open(&fs, options())
     else {
         panic!("opened")
