@@ -357,6 +357,24 @@ class IMFast:
             body["after"] = after
         return MembersPage.from_wire(await self._link.request("group", {"members": body}, "group"))
 
+    async def watch(self, users: Iterable[str]) -> None:
+        """Watch who of these is there: `presence` tells of each now, and whenever it changes.
+
+        Holds for the session: after a break it is to be said again, as `on_state` tells.
+        """
+        await self._presence({"subscribe": {"users": list(users)}})
+
+    async def unwatch(self, users: Iterable[str]) -> None:
+        """Watch these no more."""
+        await self._presence({"unsubscribe": {"users": list(users)}})
+
+    async def set_presence(self, status: str) -> None:
+        """Say that this session is ``online`` or ``away``; others see the best of a user's."""
+        await self._presence({"set": {"status": status}})
+
+    async def _presence(self, body: dict[str, Any]) -> None:
+        await self._link.request("presence", body, "presence")
+
     async def refresh(self, token: str | None = None) -> int:
         """Give the session a new token, by default from the callable given to `connect`.
 

@@ -87,6 +87,7 @@ impl Engine {
         if carried {
             self.carrier_is_known(handle);
         }
+        self.stand(user);
         self.begin_catch_up(handle, &sync);
         self.resume(handle);
     }
@@ -302,7 +303,11 @@ impl Engine {
         let announce = attach.announce;
         if live {
             rare.attach = None;
-            if rare.held.is_none() && rare.payload.is_empty() && rare.gathers.is_empty() {
+            if rare.held.is_none()
+                && rare.payload.is_empty()
+                && rare.gathers.is_empty()
+                && rare.watching.is_empty()
+            {
                 connection.rare = None;
             }
         }
@@ -453,6 +458,7 @@ impl Engine {
     /// Takes a connection that ended out of everything that points to it.
     pub(crate) fn leave_all(&mut self, slot: u32) {
         self.leave_seat(slot);
+        self.unwatch(slot, None);
         let Some(connection) = self.io.connections.get_mut(slot) else {
             return;
         };
@@ -471,8 +477,19 @@ impl Engine {
             self.not_a_stranger(slot);
         } else if matches!(encoding, Encoding::Http | Encoding::Http2) {
             self.users.remove_guest(user);
-        } else if let Some(route) = self.users.remove_session(user, slot) {
-            self.route_writer.clear(route);
+        } else {
+            let key = self
+                .users
+                .get(user)
+                .map(|entry| std::rc::Rc::clone(&entry.key));
+            if let Some(route) = self.users.remove_session(user, slot) {
+                self.route_writer.clear(route);
+                if let Some(key) = key {
+                    self.stand_no_more(user, &key);
+                }
+            } else {
+                self.stand(user);
+            }
         }
         self.resume_listeners();
     }

@@ -58,6 +58,8 @@ pub(crate) struct Connection {
     pub heard: bool,
     /// It is counted among those who have not said who they are.
     pub stranger: bool,
+    /// Its client says that nobody looks.
+    pub away: bool,
     /// It ends with the answer to its present HTTP request.
     pub last: bool,
     /// Part of an HTTP request is here, and a deadline for the rest is set.
@@ -97,6 +99,8 @@ pub(crate) struct Rare {
     pub attach: Option<Attach>,
     /// Requests that several partitions answer.
     pub gathers: Vec<Gather>,
+    /// Users whose presence it watches, each with the tenant.
+    pub watching: Vec<Box<str>>,
     /// The token of its latest HTTP request, which its user was found by.
     pub credential: Box<str>,
     /// The client whose address was judged last, behind a proxy.
@@ -191,6 +195,7 @@ impl Connection {
             checkpoint_due: false,
             heard: false,
             stranger: false,
+            away: false,
             last: false,
             hurried: false,
             behind_proxy: false,

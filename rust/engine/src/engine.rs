@@ -20,6 +20,7 @@ use crate::io::{Io, IoLimits};
 use crate::links::Links;
 use crate::owner::Owned;
 use crate::peers::Peers;
+use crate::presence::Presence;
 use crate::requests::Request;
 use crate::seats::Seats;
 use crate::slab::Handle;
@@ -74,6 +75,7 @@ pub struct Engine {
     pub(crate) groups: Groups,
     pub(crate) collapse: Collapse,
     pub(crate) seats: Seats,
+    pub(crate) presence: Presence,
     pub(crate) routes: Arc<RouteTable>,
     pub(crate) route_writer: imfast_routes::RouteWriter,
     pub(crate) links: Links,
@@ -185,6 +187,7 @@ impl Engine {
             groups: Groups::new(config.coalesce),
             collapse: Collapse::default(),
             seats: Seats::default(),
+            presence: Presence::default(),
             route_writer: imfast_routes::RouteWriter::new(
                 Arc::clone(&routes),
                 config.worker.into(),

@@ -39,6 +39,7 @@ mod origin;
 mod outbox;
 mod owner;
 mod peers;
+mod presence;
 mod query;
 mod rates;
 mod recovery;

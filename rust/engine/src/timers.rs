@@ -104,6 +104,7 @@ impl Engine {
             self.nurse_catch_ups();
             self.give_up_waiting();
             self.give_up_fencing();
+            self.miss_users();
         }
         self.show_metrics();
         self.slow_down();

@@ -1,5 +1,6 @@
 //! Users with sessions on this worker.
 
+use crate::presence::Standing;
 use crate::slab::Slab;
 use hashbrown::HashMap;
 use imfast_wire::rate::Bucket;
@@ -16,6 +17,8 @@ pub(crate) struct LocalUser {
     pub guests: u32,
     /// What they have asked of late, together.
     pub asked: Bucket,
+    /// How its owner was told that it stands.
+    pub stands: Standing,
 }
 
 impl LocalUser {
@@ -62,6 +65,10 @@ impl Users {
         self.users.get_mut(user)
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &LocalUser> {
+        self.users.iter().map(|(_, user)| user)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.users.len()
     }
@@ -103,6 +110,7 @@ impl Users {
             sessions: Vec::new(),
             guests: 0,
             asked: Bucket::default(),
+            stands: Standing::default(),
         });
         self.by_key.insert(key, handle.slot);
         handle.slot

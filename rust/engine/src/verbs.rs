@@ -9,9 +9,9 @@ use crate::origin::{Origin, Waiter};
 use crate::query::{Query, QueryKind};
 use crate::requests::{ControlVerb, Request};
 use crate::slab::Handle;
-use imfast_wire::frames::client::{ClientFrame, Group, Verb};
+use imfast_wire::frames::client::{ClientFrame, Group, Presence, Verb};
 use imfast_wire::frames::codes::{self, Code};
-use imfast_wire::frames::server::{ServerBody, ServerFrame};
+use imfast_wire::frames::server::{List, ServerBody, ServerFrame};
 use imfast_wire::frames::{check, id};
 
 /// The device of a client that names none: its cursors are the user's without a device.
@@ -163,7 +163,8 @@ impl Engine {
                 actor.react(seq, &reaction, remove)
             }),
             Verb::Group(group) => self.group(handle, id, &group),
-            Verb::Connect { .. } | Verb::Presence(_) | Verb::Unknown => {
+            Verb::Presence(action) => self.presence(handle, id, &action),
+            Verb::Connect { .. } | Verb::Unknown => {
                 self.refused(handle, id, &codes::UNSUPPORTED, "")
             }
         }
@@ -196,6 +197,48 @@ impl Engine {
             self.request(partition, Kind::Cursor, command, waiter);
         }
         Flow::Next
+    }
+
+    fn presence(&mut self, handle: Handle, frame: u64, action: &Presence<'_>) -> Flow {
+        let names = |users: &[std::borrow::Cow<'_, str>]| -> Vec<String> {
+            users.iter().map(|user| user.clone().into_owned()).collect()
+        };
+        match action {
+            Presence::Subscribe { users } => {
+                let users = names(users);
+                let users: Vec<&str> = users.iter().map(String::as_str).collect();
+                // The answer first: what is known at once follows it.
+                if let Err(text) = self.watch_room(handle, &users) {
+                    return self.refused(handle, frame, &codes::INVALID_ARGUMENT, &text);
+                }
+                self.presence_answer(handle, frame);
+                self.watch(handle, &users);
+            }
+            Presence::Unsubscribe { users } => {
+                let users = names(users);
+                let users: Vec<&str> = users.iter().map(String::as_str).collect();
+                self.unwatch(handle.slot, Some(&users));
+                self.presence_answer(handle, frame);
+            }
+            Presence::Set { status } => {
+                let away = *status == "away";
+                if let Some(connection) = self.io.connections.resolve_mut(handle) {
+                    connection.away = away;
+                    let user = connection.user;
+                    self.stand(user);
+                }
+                self.presence_answer(handle, frame);
+            }
+        }
+        Flow::Next
+    }
+
+    fn presence_answer(&mut self, handle: Handle, frame: u64) {
+        if frame != 0 {
+            let items = List::default();
+            let body = ServerBody::Presence { items };
+            self.io.push(handle.slot, &ServerFrame { id: frame, body });
+        }
     }
 
     /// Submits what is done to a message that stands, as `command` encodes it.

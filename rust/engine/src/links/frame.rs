@@ -37,6 +37,8 @@ pub(crate) enum Kind {
     Seat = 7,
     /// A session whose seat was taken is not served any more.
     Unseated = 8,
+    /// How a user stands on the worker, or whom it watches.
+    Presence = 9,
     /// Answer to `Hello`: the owner's partitions, their epochs and positions.
     Welcome = 16,
     /// Answer to a command, an ephemeral message or a query.
@@ -51,6 +53,8 @@ pub(crate) enum Kind {
     Notice = 21,
     /// A newer session took the seat of one of the worker's.
     Unseat = 22,
+    /// How a user stands whom the worker watches.
+    Stands = 23,
 }
 
 impl Kind {
@@ -64,6 +68,7 @@ impl Kind {
             6 => Self::Cursor,
             7 => Self::Seat,
             8 => Self::Unseated,
+            9 => Self::Presence,
             16 => Self::Welcome,
             17 => Self::Reply,
             18 => Self::Deliver,
@@ -71,6 +76,7 @@ impl Kind {
             20 => Self::Watermark,
             21 => Self::Notice,
             22 => Self::Unseat,
+            23 => Self::Stands,
             _ => return None,
         })
     }

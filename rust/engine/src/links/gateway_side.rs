@@ -9,6 +9,7 @@ use crate::engine::Engine;
 use crate::faults;
 use crate::notices::Notice;
 use crate::origin::Waiter;
+use crate::presence::Told;
 use crate::query::Page;
 use crate::slab::Handle;
 use imfast_faults::{Fault, on};
@@ -161,6 +162,11 @@ impl Engine {
                 self.notified(&notice);
                 Ok(())
             }
+            Kind::Stands => {
+                let told = Told::decode(frame.payload).ok_or(Broken::Malformed)?;
+                self.presence_arrived(&told);
+                Ok(())
+            }
             Kind::Unseat => self.unseat_asked(handle, frame.payload),
             Kind::Beat => Ok(()),
             _ => Err(Broken::Malformed),
@@ -197,7 +203,7 @@ impl Engine {
         if !rest.is_empty() || welcomed {
             return Err(Broken::Malformed);
         }
-        let mut renewed = Vec::new();
+        let (mut renewed, mut served) = (Vec::new(), Vec::new());
         for entry in entries {
             let number = |at: usize| {
                 let mut bytes = [0; 8];
@@ -206,6 +212,7 @@ impl Engine {
             };
             let partition = u16::from_le_bytes([entry[0], entry[1]]) as usize;
             let (epoch, committed) = (number(2), number(10));
+            served.push(partition as u16);
             let known = self
                 .links
                 .epochs
@@ -247,6 +254,8 @@ impl Engine {
         if !renewed.is_empty() {
             self.sit_again(&renewed);
         }
+        // What was told of presence meanwhile is lost with the link.
+        self.stand_again(&served);
         Ok(())
     }
 

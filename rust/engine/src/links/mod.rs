@@ -269,6 +269,7 @@ impl Engine {
             Side::Owner => {
                 if self.links.accepted.get(peer) == Some(&Some(handle)) {
                     self.links.accepted[peer] = None;
+                    self.presence_link_lost(peer as u8);
                 }
             }
         }

@@ -10,6 +10,7 @@ use crate::faults;
 use crate::notices::Notice;
 use crate::origin::{Origin, Sender};
 use crate::owner::with_arrival;
+use crate::presence::Told;
 use crate::query::{Page, Query};
 use crate::seats::Seating;
 use crate::slab::Handle;
@@ -79,6 +80,12 @@ impl Engine {
                 let seating = Seating::decode(rest).ok_or(Broken::Malformed)?;
                 let worker = worker.ok_or(Broken::Malformed)?;
                 self.take_seat(frame.partition, worker, &seating, origin);
+            }
+            Kind::Presence => {
+                let worker = self.links.slab.resolve(handle).and_then(|link| link.peer);
+                let told = Told::decode(rest).ok_or(Broken::Malformed)?;
+                let worker = worker.ok_or(Broken::Malformed)?;
+                self.take_presence(frame.partition, worker, &told, origin);
             }
             Kind::Query => {
                 let query = Query::decode(rest).map_err(|_| Broken::Malformed)?;
@@ -294,6 +301,26 @@ impl Engine {
                 link.queue(Kind::Notice, partition, epoch, |out| notice.encode(out));
             }
         });
+    }
+
+    /// Queues how a user stands for the workers in `mask`. One whose link is behind is told too:
+    /// nothing tells it later.
+    pub(crate) fn presence_over_links(&mut self, mask: u64, partition: u16, told: &[u8]) {
+        let accepted = self.links.accepted.iter().enumerate();
+        let watching = accepted.filter(|(worker, _)| mask & (1 << worker) != 0);
+        let handles: Vec<Handle> = watching.filter_map(|(_, handle)| *handle).collect();
+        let epoch = match self.owned.get(partition as usize) {
+            Some(Some(owned)) => owned.epoch,
+            _ => return,
+        };
+        for handle in handles {
+            if let Some(link) = self.links.slab.resolve_mut(handle) {
+                link.queue(Kind::Stands, partition, epoch, |out| {
+                    out.extend_from_slice(told);
+                });
+                self.links.touch(handle.slot);
+            }
+        }
     }
 
     fn each_link(
