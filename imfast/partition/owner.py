@@ -64,8 +64,8 @@ class PartitionOwner:
         sequencer = self._sequencer = Sequencer(
             number, self._dedupe_entries, self._dedupe_window_ms
         )
-        *restored, archived = engine.restored(number)
-        sequencer.restore(*restored)
+        position, message_id, heads, keys, archived = engine.restored(number)
+        sequencer.restore(position, message_id, heads, keys)
         batches = commands = 0
         while (batch := engine.replay_next(number)) is not None:
             time_ms, count = batch
