@@ -133,6 +133,7 @@ class ControlChannel:
     def tls(self, document: dict[str, Any]) -> None:
         """Gives the worker other TLS credentials."""
         self._send({"tls": document})
+
     def asked(self, number: int, question: dict[str, Any]) -> None:
         """Asks the worker for its part of an answer."""
         self._send({"asked": {"number": number, "question": question}})

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from imfast.cli.sign import sign_token
+from imfast.access.sign import sign_token
 from imfast.client import Group, IMFast, Message, Options, Receipt, connect
 from imfast.config.load import load
 from tests.support.deadline import until
