@@ -24,6 +24,7 @@ SOAK_ARGS ?=
 KILLS ?= 100
 CHAOS_STATE ?= .benchmarks/chaos.json
 CHAOS_ARGS ?=
+MILLION_ARGS ?=
 # make simulate: one seed instead of fresh ones, with a deliberate fault.
 SEED ?=
 FAULT ?=
@@ -134,6 +135,11 @@ soak: $(DEVELOP) $(BUILT) ## Kill a server under load again and again; outages a
 .PHONY: chaos
 chaos: $(DEVELOP) $(BUILT) ## Kill at random moments, KILLS in all, and check every number
 	$(VENV)/bin/python -m benchmarks.soak.chaos --kills $(KILLS) --state $(CHAOS_STATE) $(CHAOS_ARGS)
+
+.PHONY: bench-million
+bench-million: $(DEVELOP) $(BUILT) ## Hold a million connections on one server, and use them (MILLION_ARGS="--connections 100000")
+	@[[ $(PROFILE) == release ]] || { echo "bench-million measures release builds only" >&2; exit 1; }
+	$(VENV)/bin/python -m benchmarks.million --json .benchmarks/million.json $(MILLION_ARGS)
 
 .PHONY: fuzz
 fuzz: ## Fuzz every decoder and state machine, FUZZ_SECONDS each (needs nightly Rust and cargo-fuzz)

@@ -152,6 +152,11 @@ class Service:
         """The address for `imfast.connect`."""
         return f"ws://127.0.0.1:{self._ports['http']}"
 
+    @property
+    def supervisor_pid(self) -> int:
+        """The supervisor of now; 0 when none runs."""
+        return self._process.pid if self._process is not None else 0
+
     def worker_pids(self) -> list[int]:
         """Tell the workers of now, also of a server that is not ready."""
         if self._process is None:

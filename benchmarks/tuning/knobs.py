@@ -153,9 +153,13 @@ LEFT_OUT = {
         *("host", "port", "tcp_port", "admin_port", "node", "role", "data_dir", "ready_file"),
         *("jwt_algorithm", "jwt_secret_file", "jwt_public_key_file", "jwt_issuer"),
         *("jwt_audience", "jwt_leeway_s", "allowed_origins", "log_level", "log_format"),
+        *("jwt_jwks_file", "unix_path", "unix_mode", "proxy_trusted", "tls_port", "tls_cert"),
+        *("tls_key", "tls_ocsp", "tls_client_ca", "tls_client_certificates", "tls_client_user"),
+        *("device_policy",),
     ),
     "how long, by what clients and operators need": (
-        *("drain_s", "authenticate_timeout_s", "dedupe_window_s"),
+        *("drain_s", "authenticate_timeout_s", "dedupe_window_s", "cursor_log_s", "tls_ticket_s"),
+        *("log_keep_bytes", "dedupe_disk_bytes", "receipt_members_max"),
     ),
     "how much a client may, for safety": (
         *("connections_max", "unauthenticated_max", "header_bytes_max", "frame_bytes_max"),

@@ -115,6 +115,11 @@ class Generator:
         if interrupted:
             raise KeyboardInterrupt
 
+    def say(self, line: str) -> None:
+        """Writes a line to its standard input."""
+        self._input.write(line + "\n")
+        self._input.flush()
+
     def release(self) -> None:
         """Ends its standard input: what waits for that, goes on or ends."""
         self._input.close()

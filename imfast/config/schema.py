@@ -8,17 +8,26 @@ messages; nothing about an option is written a second time. Values are validated
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, ConfigDict
 
 from imfast import limits
-from imfast.config.affinity import cores, parse_affinity
-from imfast.config.coalesce import parse_coalesce
-from imfast.config.consumers import parse_consumers
-from imfast.config.networks import parse_networks, parse_proxies
+from imfast.config.affinity import cores
+from imfast.config.kinds import (
+    AbsolutePath,
+    Affinity,
+    Bytes,
+    Coalesce,
+    Consumers,
+    Count,
+    Names,
+    Networks,
+    Paths,
+    Proxies,
+    Seconds,
+)
 from imfast.config.option import option
-from imfast.config.units import parse_bytes, parse_count, parse_seconds
 from imfast.config.worker_document import PARTITIONS_MAX
 
 __all__ = ["WORKERS_MAX", "Settings"]
@@ -27,41 +36,6 @@ KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 
 WORKERS_MAX = 62
 """A route is a 64-bit mask of workers, two bits of which the table needs for itself."""
-
-
-def _names(value: object) -> object:
-    """Splits ``a, b`` into its names: how a list is written in the environment and in flags."""
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
-
-
-def _path(value: object) -> object:
-    """Makes a path absolute: a worker's working directory is nobody's concern."""
-    if value == "":
-        raise ValueError("a path is not empty")
-    if isinstance(value, str | Path):
-        return Path(value).expanduser().absolute()
-    return value
-
-
-def _paths(value: object) -> object:
-    """Splits ``a.pem, b.pem`` into absolute paths."""
-    names = _names(value)
-    return tuple(map(_path, names)) if isinstance(names, tuple | list) else names
-
-
-Count = Annotated[int, BeforeValidator(parse_count)]
-Bytes = Annotated[int, BeforeValidator(parse_bytes)]
-Seconds = Annotated[float, BeforeValidator(parse_seconds)]
-AbsolutePath = Annotated[Path, BeforeValidator(_path)]
-Coalesce = Annotated[str, BeforeValidator(parse_coalesce)]
-Affinity = Annotated[str, BeforeValidator(parse_affinity)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
-Consumers = Annotated[tuple[str, ...], BeforeValidator(parse_consumers)]
-Networks = Annotated[tuple[str, ...], BeforeValidator(parse_networks)]
-Proxies = Annotated[tuple[str, ...], BeforeValidator(parse_proxies)]
-Paths = Annotated[tuple[Path, ...], BeforeValidator(_paths)]
 
 
 class Settings(BaseModel):

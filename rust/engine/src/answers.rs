@@ -3,7 +3,7 @@
 use crate::engine::Engine;
 use crate::faults::{self, Fault};
 use crate::origin::{Origin, Waiter};
-use crate::owner::refusal;
+use crate::refusals::refusal;
 use crate::query::{From, Page, Query, QueryKind};
 use imfast_partition::{
     CatchUpFrom, Cursor, HistoryRow, QueryError, Refused, RowKind, Who, Window,

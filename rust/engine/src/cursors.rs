@@ -3,7 +3,8 @@
 use crate::engine::Engine;
 use crate::notices::Notice;
 use crate::origin::Origin;
-use crate::owner::{Storage, refusal};
+use crate::owner::Storage;
+use crate::refusals::refusal;
 use imfast_partition::{Incoming, Noted, Receipt, Refused};
 use imfast_wire::frames::server::{ServerBody, ServerFrame};
 use std::borrow::Cow;

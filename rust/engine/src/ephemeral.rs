@@ -4,7 +4,7 @@
 use crate::delivery::Arrival;
 use crate::engine::Engine;
 use crate::origin::{Origin, Sender};
-use crate::owner::refusal;
+use crate::refusals::refusal;
 use imfast_partition::{Audience, Who};
 use imfast_wire::frames::row::write_row_prefix;
 use imfast_wire::frames::server::ServerBody;

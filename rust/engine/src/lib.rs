@@ -43,6 +43,7 @@ mod presence;
 mod query;
 mod rates;
 mod recovery;
+mod refusals;
 mod requests;
 mod reshard;
 mod run;

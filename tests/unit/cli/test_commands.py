@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -172,6 +173,12 @@ class FakeClient:
     async def send(self, to: Any, *, text: str, key: str | None) -> Sent:
         self.sent.append({"to": to, "text": text, "key": key})
         return Sent("d.x", 7, 1, "0-1", 1000)
+
+    @property
+    async def receipts(self) -> Any:
+        """None ever come."""
+        await asyncio.Event().wait()
+        yield
 
     async def __aiter__(self) -> Any:
         for seq in (1, 2, 3):

@@ -2,6 +2,7 @@
 //! what is asked of the engine. A request is handed on once its body is complete.
 
 mod answers;
+mod put_aside;
 
 use crate::session::{Ended, Input, PATH, Policy};
 use answers::JSON;
@@ -15,6 +16,7 @@ use std::net::IpAddr;
 
 pub(crate) use answers::{Refused, begin_events, refuse, write_reply};
 pub use answers::{write_json_answer, write_plain_answer};
+pub use put_aside::PutAside;
 
 /// Where a connection stands between requests. While it is idle nothing but these numbers is held.
 #[derive(Debug, Default)]
@@ -54,82 +56,6 @@ pub struct Asked<'a> {
     pub body: &'a [u8],
     /// Where the client is, as a proxy says.
     pub client: Option<IpAddr>,
-}
-
-/// As [`Asked`], put aside.
-#[derive(Debug, Clone)]
-pub struct PutAside {
-    asked: Asked<'static>,
-    verb: Box<str>,
-    /// Method, path, host and origin of what Python answers.
-    control: [Box<str>; 4],
-    token: Box<str>,
-    key: Box<str>,
-    body: Box<[u8]>,
-}
-
-impl Asked<'_> {
-    /// Copies it, for when it was decided whether to serve it.
-    pub fn put_aside(&self) -> PutAside {
-        let (mut verb, mut control) = ("", [""; 4]);
-        let what = match &self.what {
-            What::Verb(name) => {
-                verb = name;
-                What::Verb("")
-            }
-            What::Events { sync, ticket } => What::Events {
-                sync: Cow::Owned(sync.as_ref().to_owned()),
-                ticket: Cow::Owned(ticket.as_ref().to_owned()),
-            },
-            What::Ready => What::Ready,
-            What::Control(asked) => {
-                control = [asked.method, asked.path, asked.host, asked.origin];
-                What::Control(Control::default())
-            }
-        };
-        PutAside {
-            asked: Asked {
-                what,
-                answering: self.answering,
-                token: "",
-                key: "",
-                device: Cow::Owned(self.device.as_ref().to_owned()),
-                body: &[],
-                client: None,
-            },
-            verb: verb.into(),
-            control: control.map(Into::into),
-            token: self.token.into(),
-            key: self.key.into(),
-            body: self.body.into(),
-        }
-    }
-}
-
-impl PutAside {
-    /// What was put aside.
-    pub fn asked(&self) -> Asked<'_> {
-        let mut asked = self.asked.clone();
-        match &mut asked.what {
-            What::Verb(verb) => *verb = &self.verb,
-            What::Control(control) => {
-                let [method, path, host, origin] = &self.control;
-                *control = Control {
-                    method,
-                    path,
-                    host,
-                    origin,
-                };
-            }
-            What::Events { .. } | What::Ready => {}
-        }
-        Asked {
-            token: &self.token,
-            key: &self.key,
-            body: &self.body,
-            ..asked
-        }
-    }
 }
 
 /// What a control request says besides.

@@ -1,0 +1,1 @@
+"""`make bench-million`: as many authenticated connections as a machine holds, on one server."""
