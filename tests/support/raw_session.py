@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import itertools
 import os
 import socket
 import struct
@@ -22,6 +23,9 @@ __all__ = ["TRANSPORTS", "Ending", "HandshakeRefusedError", "RawSession"]
 TRANSPORTS = ("json", "protobuf", "tcp")
 UNKNOWN_FIELD = 1000
 TEXT, BINARY, CLOSE = 1, 2, 8
+
+# A device has one session: each connection is another one.
+_devices = itertools.count(1)
 
 
 class HandshakeRefusedError(Exception):
@@ -89,7 +93,9 @@ class RawSession:
         # The time to authenticate runs once the connection stands.
         token = token or await server.token(user)
         session = await cls.open(server, transport)
-        reply = await session.request(1, {"connect": {"token": token, "device": "d"}})
+        reply = await session.request(
+            1, {"connect": {"token": token, "device": f"d-{next(_devices)}"}}
+        )
         assert "connected" in reply, reply
         return session
 
