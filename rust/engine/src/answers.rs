@@ -3,8 +3,8 @@
 use crate::engine::Engine;
 use crate::faults::{self, Fault};
 use crate::origin::{Origin, Waiter};
-use crate::refusals::refusal;
 use crate::query::{From, Page, Query, QueryKind};
+use crate::refusals::refusal;
 use imfast_partition::{
     CatchUpFrom, Cursor, HistoryRow, QueryError, Refused, RowKind, Who, Window,
 };

@@ -1,8 +1,8 @@
 //! One client connection as the engine holds it. While idle it owns nothing on the heap but its
 //! list of groups: no buffers, no timers, no Python object.
 
-use crate::layer::{Layer, Stream};
 use crate::attach::Identity;
+use crate::layer::{Layer, Stream};
 use crate::query::Query;
 use crate::send_queue::SendQueue;
 use crate::system::Socket;

@@ -12,9 +12,7 @@ use crate::refusals::{outcome_body, refusal};
 use crate::system::Writer;
 use imfast_faults::{Fault, on};
 use imfast_log::{AppendError, Batch, BatchReader, Log, RetryKind};
-use imfast_partition::{
-    Audience, Delivery, Disagreement, Incoming, Partition, RowKind,
-};
+use imfast_partition::{Audience, Delivery, Disagreement, Incoming, Partition, RowKind};
 use imfast_wire::frames::codes;
 use imfast_wire::frames::row::row_time_ms;
 use imfast_wire::frames::server::ServerBody;

@@ -223,7 +223,9 @@ impl Target<'_> {
         }
         for (seq, how) in entry.alterations() {
             let how = StateValue::Number(how.number());
-            self.chunk.state.push((keys::altered(conversation, seq), how));
+            self.chunk
+                .state
+                .push((keys::altered(conversation, seq), how));
         }
         self.conversations.push(Moved {
             head: entry.head(),
