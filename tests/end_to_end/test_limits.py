@@ -29,6 +29,8 @@ from imfast.limits import (
     ID_BYTES,
     KEY_BYTES,
     LIMITS,
+    PRESENCE_USERS,
+    REACTION_BYTES,
     TITLE_BYTES,
     TOKEN_BYTES,
     TTL_MS,
@@ -275,6 +277,33 @@ async def title_bytes(server: Server, transport: str) -> None:
             return {"group": {"create": {"key": f"title {n} {transport}", "title": "t" * n}}}
 
         await at_edge(session, TITLE_BYTES.default, make, "group", "invalid_argument")
+
+
+@edge("reaction_bytes")
+async def reaction_bytes(server: Server, transport: str) -> None:
+    async with await RawSession.connect(server, transport, "reactions") as session:
+        sent = (await session.request(1, send(text="x")))["sent"]
+        where = {"conversation": sent["conversation"], "seq": sent["seq"]}
+
+        def react(n: int) -> Frame:
+            return {"react": {**where, "key": f"{n} {transport}", "reaction": "r" * n}}
+
+        await at_edge(session, REACTION_BYTES.default, react, "sent", "invalid_argument")
+
+
+@edge("presence_users")
+async def presence_users(server: Server, transport: str) -> None:
+    limit = PRESENCE_USERS.default
+    for size in (limit - 1, limit, limit + 1):
+        # What is watched already counts: each size has a session of its own.
+        async with await RawSession.connect(server, transport, "watchers") as session:
+            users = [f"w{i}" for i in range(size)]
+            answer = await session.request(2, {"presence": {"subscribe": {"users": users}}})
+            if size <= limit:
+                assert "presence" in answer, (size, answer)
+            else:
+                assert answer["error"]["name"] == "invalid_argument", (size, answer)
+            assert "pong" in await session.request(3, {"ping": {}})
 
 
 @edge("token_bytes")

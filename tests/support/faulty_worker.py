@@ -15,7 +15,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from imfast._engine import Engine, Ticker
 from imfast.config.worker_document import WorkerDocument
@@ -65,7 +65,7 @@ def obey(tick: Any, order: str) -> None:
         Wrong(tick._partitions[int(number)], raises=what == "step")
 
 
-def main() -> int:
+def main() -> NoReturn:
     """Serves as a worker does, and looks for an order before each tick."""
     run_worker = worker.run_worker
 
@@ -89,9 +89,7 @@ def main() -> int:
         return run_worker(document)
 
     worker.run_worker = run  # a spare knows its name only now
-    return worker.main()
+    worker.be_zygote(int(sys.argv[1]), int(sys.argv[2]))
 
 
-status = main()
-sys.stderr.flush()
-os._exit(status)
+main()

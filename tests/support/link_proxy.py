@@ -38,11 +38,18 @@ class Kind(enum.IntEnum):
     EPHEMERAL = 3
     QUERY = 4
     BEAT = 5
+    CURSOR = 6
+    SEAT = 7
+    UNSEATED = 8
+    PRESENCE = 9
     WELCOME = 16
     REPLY = 17
     DELIVER = 18
     DELIVER_EPHEMERAL = 19
     WATERMARK = 20
+    NOTICE = 21
+    UNSEAT = 22
+    STANDS = 23
 
 
 class Way(enum.Enum):

@@ -21,7 +21,7 @@ impl Actor<'_> {
         put_bytes(out, 2, self.user.as_bytes());
         put_bytes(out, 3, self.key);
         put_bytes(out, 4, self.conversation.as_bytes());
-        put_number(out, 6, u64::from(self.by_server));
+        put_number(out, 7, u64::from(self.by_server));
     }
 
     /// A message. `peer` is the other user of a direct conversation where the client named it.

@@ -34,6 +34,8 @@ pub(crate) struct LazyCursors {
     dirty: Vec<(u32, u32)>,
     /// Those in a command whose outcome is not known.
     in_flight: Vec<(u32, u32)>,
+    /// Devices that the state has never heard of, by user: name, and the position of the first ack.
+    devices: HashMap<u32, Vec<(Box<str>, u64)>>,
 }
 
 /// What came of a cursor.
@@ -68,6 +70,13 @@ impl LazyCursors {
         let acks = &self.ahead.get(&(conversation, user))?.acks;
         let found = acks.iter().find(|(name, _)| **name == *device);
         found.map(|(_, seq)| *seq)
+    }
+
+    /// Where a device began that only acked what is not logged yet.
+    fn first_of(&self, user: u32, device: &str) -> Option<u64> {
+        let devices = self.devices.get(&user)?;
+        let found = devices.iter().find(|(name, _)| **name == *device);
+        found.map(|(_, position)| *position)
     }
 
     fn delivered(&self, conversation: u32, user: u32) -> u64 {
@@ -115,6 +124,11 @@ impl<O> Partition<O> {
                 self.moved.note(index, user, (delivered, read));
             }
         } else if self.acked(user, cursor.device, index) < Some(seq) {
+            if self.began(user, cursor.device).is_none() {
+                let position = self.fold.state.position;
+                let devices = self.cursors.devices.entry(user).or_default();
+                devices.push((cursor.device.into(), position));
+            }
             let acks = &mut self.cursors.entry(index, user).acks;
             match acks.iter_mut().find(|(name, _)| **name == *cursor.device) {
                 Some((_, acked)) => *acked = seq,
@@ -140,6 +154,15 @@ impl<O> Partition<O> {
             .unwrap_or(0)
             .max(self.cursors.delivered(conversation, member.user));
         (read, delivered.max(read))
+    }
+
+    /// The position at which a device acked for the first time; none: it never did.
+    pub(crate) fn began(&self, user: u32, device: &str) -> Option<u64> {
+        let logged = self.fold.state.user(user);
+        match logged.device(device) {
+            Some(number) => Some(logged.devices[number as usize].first),
+            None => self.cursors.first_of(user, device),
+        }
     }
 
     /// A device's cursor, none for one that has none.
@@ -211,6 +234,13 @@ impl<O> Partition<O> {
             };
             if !ahead.dirty {
                 self.cursors.ahead.remove(&(conversation, user));
+            }
+            let known = self.fold.state.user(user);
+            if let Some(devices) = self.cursors.devices.get_mut(&user) {
+                devices.retain(|(name, _)| known.device(name).is_none());
+                if devices.is_empty() {
+                    self.cursors.devices.remove(&user);
+                }
             }
         }
     }

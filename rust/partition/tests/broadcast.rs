@@ -16,7 +16,7 @@ fn owner() -> Owner {
 
 /// The same command, by the server.
 fn by_server(mut command: Vec<u8>) -> Vec<u8> {
-    put_number(&mut command, 6, 1);
+    put_number(&mut command, 7, 1);
     command
 }
 

@@ -4,7 +4,9 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use imfast_partition::{Limits, Noted, Outcome, Receipt, ReceiptCounts, Refused, Summary};
+use imfast_partition::{
+    CatchUpFrom, Limits, Noted, Outcome, Receipt, ReceiptCounts, Refused, Summary,
+};
 use proptest::prelude::*;
 use support::commands as c;
 use support::{Owner, who};
@@ -349,4 +351,27 @@ proptest! {
         check(&reopened, &said, &sent);
         prop_assert_eq!(reopened.partition.dump(), owner.partition.dump());
     }
+}
+
+#[test]
+fn device_that_comes_back_before_its_first_ack_is_logged_goes_on_behind_it() {
+    let (mut owner, id) = group();
+    let missed = |owner: &Owner| {
+        let page = owner
+            .partition
+            .catch_up(who("bob"), "phone", CatchUpFrom::Device, 99, 99_999, 0)
+            .expect("memory");
+        page.rows.len()
+    };
+    assert_eq!(
+        missed(&owner),
+        0,
+        "a device that never acked starts from now"
+    );
+    let ack = c::ack("bob", "phone", &id, 8);
+    owner.partition.note_cursor(&ack).expect("a member");
+    owner.seq(c::send("alice", "k-late", &id, "hi"));
+    assert_eq!(missed(&owner), 4);
+    log_cursors(&mut owner);
+    assert_eq!(missed(&owner), 4, "logged, the same");
 }

@@ -166,11 +166,9 @@ impl<O> Partition<O> {
         at: (u64, u64),
         runs: &mut Vec<Run<'a>>,
     ) -> io::Result<()> {
-        let state = &self.fold.state;
-        let Some(device) = state.user(user).device(name) else {
+        let Some(first) = self.began(user, name) else {
             return Ok(());
         };
-        let first = state.user(user).devices[device as usize].first;
         let acked = |index, rows: &Rows<'_>| match self.acked(user, name, index) {
             Some(acked) => Ok(acked),
             None => rows.first_after(first).map(|seq| seq - 1),
