@@ -55,6 +55,7 @@ async def test_revoked_user_is_out_everywhere_and_stays_out(directory: Path) -> 
             assert answer.status_code == 401
         assert [await client.wait_closed() for client in clients] == [4503, 4503]
         await stream.ended.wait()
+        stream.connection.writer.close()
         assert await connect_code(server, token) == "token_revoked"
         await server.kill_all()
         await server.start()

@@ -245,14 +245,6 @@ impl Connection {
         });
     }
 
-    /// DER of the client's certificate, if it has shown a good one.
-    pub(crate) fn client_certificate(&self) -> Option<&[u8]> {
-        match self.layer.as_deref()? {
-            Layer::Tls(tls) => tls.client_certificate(),
-            Layer::First(_) | Layer::Stream(_) => None,
-        }
-    }
-
     pub(crate) fn attach(&self) -> Option<&Attach> {
         self.rare.as_ref()?.attach.as_ref()
     }

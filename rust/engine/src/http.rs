@@ -33,6 +33,7 @@ impl Engine {
     pub(crate) fn lone_request(&mut self, handle: Handle, asked: &Asked<'_>) {
         let frame = asked.answering.to_bits();
         self.io.stats.frames_received += 1;
+        let certified = self.certificate_of(handle).is_some();
         let Some(connection) = self.io.connections.resolve_mut(handle) else {
             return;
         };
@@ -46,7 +47,6 @@ impl Engine {
             }
             What::Control(control) => return self.control_asked(handle, frame, asked, control),
         };
-        let certified = connection.client_certificate().is_some();
         if asked.token.is_empty() && !certified {
             const WANTED: &str = "An access token is needed: Authorization: Bearer.";
             return self.answer_error(handle, frame, &codes::NOT_CONNECTED, 0, WANTED);
@@ -97,8 +97,7 @@ impl Engine {
         sync: &str,
         ticket: &str,
     ) {
-        let connection = self.io.connections.resolve(handle);
-        let certified = connection.is_some_and(|c| c.client_certificate().is_some());
+        let certified = self.certificate_of(handle).is_some();
         if asked.token.is_empty() && ticket.is_empty() && !certified {
             const WANTED: &str = "An access token or a ticket is needed.";
             return self.answer_error(handle, frame, &codes::NOT_CONNECTED, 0, WANTED);

@@ -4,6 +4,7 @@ use crate::commands::Actor;
 use crate::connection::{Held, HeldRequest, Phase};
 use crate::engine::Engine;
 use crate::input::Flow;
+use crate::layer::Layer;
 use crate::links::Kind;
 use crate::origin::{Origin, Waiter};
 use crate::query::{Query, QueryKind};
@@ -21,14 +22,22 @@ impl Engine {
     /// What Python is asked about a client that says who it is: by its token, or without one by the
     /// certificate of its connection.
     pub(crate) fn connect_verb(&self, handle: Handle, token: &str, device: String) -> ControlVerb {
-        let connection = self.io.connections.resolve(handle);
-        let certificate = connection
-            .filter(|_| token.is_empty())
-            .and_then(|connection| connection.client_certificate());
+        let certificate = self.certificate_of(handle).filter(|_| token.is_empty());
         ControlVerb::Connect {
             token: token.to_owned(),
             device,
             certificate: certificate.unwrap_or(&[]).to_vec(),
+        }
+    }
+
+    /// DER of the client's certificate, if it has shown a good one; a stream's client is that of the
+    /// connection that carries it.
+    pub(crate) fn certificate_of(&self, handle: Handle) -> Option<&[u8]> {
+        let connection = self.io.connections.resolve(handle)?;
+        match connection.layer.as_deref()? {
+            Layer::Tls(tls) => tls.client_certificate(),
+            Layer::Stream(stream) => self.certificate_of(stream.over),
+            Layer::First(_) => None,
         }
     }
 
