@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import random
 from dataclasses import dataclass
@@ -48,6 +49,7 @@ KINDS = (
 # What is answered, if anything, is in the language that the server took it for: often HTTP.
 BARE = ("noise at once", "half a greeting")
 USER = "noisy"
+_devices = itertools.count()
 
 
 async def speak(server: Server, fate: random.Random, kind: str) -> RawSession:
@@ -60,7 +62,8 @@ async def speak(server: Server, fate: random.Random, kind: str) -> RawSession:
         half = greeting[: fate.randrange(len(greeting))]
         session.write_bytes(noise if kind == "noise at once" else half)
     elif kind.endswith("user"):
-        device = f"d{fate.randrange(8)}"
+        # More than there are connections at once: a device has one session.
+        device = f"d{next(_devices) % (4 * AT_ONCE)}"
         session = await RawSession.open(server, transport)
         hello = {"connect": {"token": await server.token(USER), "device": device}}
         assert "connected" in await session.request(1, hello)
