@@ -156,13 +156,11 @@ pub(crate) fn read(fs: &dyn FileSystem, dir: &Path) -> Result<BTreeMap<String, u
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
         Err(error) => return Err(LogError::io("read", &path)(error)),
     };
-    decode(&bytes).ok_or_else(|| {
-        LogError::Damaged(Damage {
-            file: path,
-            offset: 0,
-            what: What::Readers,
-        })
-    })
+    decode(&bytes).ok_or(LogError::Damaged(Damage {
+        file: path,
+        offset: 0,
+        what: What::Readers,
+    }))
 }
 
 /// Brings the file, if there is one, from `from` to `to`, durably but for its name.
