@@ -4,6 +4,7 @@
 //! Sync tokens of the old layout mean nothing in the new one, so cursors of devices are written out for
 //! every conversation: where a device had none, up to what it had seen.
 
+use core::fmt;
 use std::io;
 
 use hashbrown::HashMap;
@@ -352,8 +353,9 @@ impl Partition<()> {
                 state.conversation_id(index),
                 entry.head()
             );
+            let mut put = |more: fmt::Arguments<'_>| text.push_str(&more.to_string());
             match &entry.shape {
-                Shape::Direct { a, b } => text += &format!("direct {} {}", name(*a), name(*b)),
+                Shape::Direct { a, b } => put(format_args!("direct {} {}", name(*a), name(*b))),
                 Shape::Group {
                     title,
                     open,
@@ -361,18 +363,18 @@ impl Partition<()> {
                     create,
                 } => {
                     let owner = owner.map(name);
-                    text += &format!("group {title:?} {open} {owner:?} {create}");
+                    put(format_args!("group {title:?} {open} {owner:?} {create}"));
                 }
             }
             for member in entry.members.all() {
                 let stays: Vec<_> = member.stays().collect();
                 let (sent, read) = (member.last_send, member.read);
                 let (user, role) = (name(member.user), member.role);
-                text += &format!("{user} {role:?} {stays:?} {sent} {read}\n");
+                put(format_args!("{user} {role:?} {stays:?} {sent} {read}\n"));
                 digest.members += 1;
             }
             for (seq, how) in entry.alterations() {
-                text += &format!("{seq} {how:?}\n");
+                put(format_args!("{seq} {how:?}\n"));
             }
             let of = state.hashes.payload(0, text.as_bytes());
             digest.sum = digest.sum.wrapping_add(of);

@@ -198,7 +198,6 @@ pub(crate) fn copy_log(
 /// Makes the partitions of another layout; returns how many (conversations, messages and events,
 /// members, keys) were brought over and found again.
 #[pyfunction]
-#[expect(clippy::needless_pass_by_value, reason = "PyO3 extracts owned paths")]
 pub(crate) fn reshard(
     py: Python<'_>,
     sources: Vec<PathBuf>,

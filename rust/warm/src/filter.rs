@@ -50,7 +50,7 @@ impl Filter {
 
     fn line(&self, high: u64) -> usize {
         let lines = (self.0.len() / LINE_BYTES) as u128;
-        (u128::from(high) * lines >> 64) as usize
+        ((u128::from(high) * lines) >> 64) as usize
     }
 }
 

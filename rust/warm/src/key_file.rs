@@ -154,9 +154,9 @@ impl KeyFile {
             filter.add(key.key_high, key.key_low);
         }
         let mut tail = Vec::with_capacity(part.tail_bytes());
-        fences
-            .iter()
-            .for_each(|fence| tail.extend_from_slice(&fence.to_le_bytes()));
+        for fence in &fences {
+            tail.extend_from_slice(&fence.to_le_bytes());
+        }
         tail.extend_from_slice(filter.bytes());
         bytes.extend_from_slice(&crc32c::crc32c(&tail).to_le_bytes());
         bytes.extend_from_slice(&tail);
@@ -269,7 +269,8 @@ pub(crate) fn remove_others(dir: &Path, parts: &[KeyPart]) -> io::Result<()> {
     for entry in fs::read_dir(dir).map_err(|e| at(dir, &e))? {
         let path = entry.map_err(|e| at(dir, &e))?.path();
         let ours = path.file_name().and_then(|name| name.to_str());
-        let is_keys = ours.is_some_and(|name| name.starts_with("keys-") && name.ends_with(".bin"));
+        let is_keys = ours
+            .is_some_and(|name| name.starts_with("keys-") && name.strip_suffix(".bin").is_some());
         if is_keys && !parts.iter().any(|part| part.path(dir) == path) {
             fs::remove_file(&path).map_err(|e| at(&path, &e))?;
         }
