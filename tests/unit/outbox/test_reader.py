@@ -40,12 +40,22 @@ class Owner:
         self.opened_at = opened_at
         self.committed = max((self._index(one) for one in lines), default=opened_at)
         self.asked: list[int | None] = []
+        self._answering: set[asyncio.Task[None]] = set()
+
+    async def end(self) -> None:
+        """End what still waits for news, and close its connection."""
+        for task in self._answering:
+            task.cancel()
+        await asyncio.gather(*self._answering, return_exceptions=True)
 
     @staticmethod
     def _index(one: bytes) -> int:
         return Effect.read(one).index
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._answering.add(task)
         with suppress(ConnectionError, asyncio.CancelledError):
             while question := await reader.readline():
                 after = json.loads(question)["after"]
@@ -113,6 +123,7 @@ async def reading(
             with suppress(asyncio.CancelledError):
                 await running
             server.close()
+            await owner.end()
 
 
 async def test_reader_that_is_new_begins_where_its_owner_says(tmp_path: Path) -> None:
