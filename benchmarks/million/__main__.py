@@ -221,7 +221,7 @@ async def main() -> int:
         await run.play(directory)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
-    run.found["accept_limit_per_second"] = accept["per_second"]
+    run.found["accept_limit_per_second"] = accept["connections"] / accept["seconds"]
     run.found |= {"revision": build_info()["revision"], "wrong": run.wrong}
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(run.found, indent=1) + "\n")
