@@ -90,6 +90,7 @@ class Run:
             directory,
             *("--heartbeat-s", f"{HEARTBEAT_SECONDS}s"),
             *("--unauthenticated-max", "4096"),
+            *("--authenticate-timeout-s", "30s"),
             *("--log-level", "warning"),
             workers=workers,
         )

@@ -13,6 +13,9 @@ from imfast.bench.generator import Event, Generator
 
 __all__ = ["Crowd"]
 
+OPENED_AT_ONCE = 24
+"""By each process: all of them together are not to wait longer than a client may for its turn."""
+
 SOURCES = 200
 """Client addresses: the kernel has some 28,000 ports for each."""
 
@@ -42,6 +45,7 @@ class Crowd:
                     *("--port", self._port),
                     *("--tokens", path),
                     *("--sources", SOURCES),
+                    *("--concurrency", OPENED_AT_ONCE),
                 )
                 self._generators.append(stack.enter_context(generator))
             for ready in self._all("ready"):
